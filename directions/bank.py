@@ -1,0 +1,171 @@
+"""A bank: h along many sampled trajectories, on disk, however many there are.
+
+A bank is a folder of shards. Each shard is one immutable safetensors file that holds some seeds whole and says how
+they were made, so shards recorded elsewhere join a bank by being copied into its folder.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from .direction import Source
+from .files import write_whole
+
+FORMAT, FORMAT_VERSION = "hspace-bank", "1"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file: h `(n, t, c, h, w)` float16, latents `(n, ...)` float32, timesteps `(t,)`, seeds `(n,)`."""
+
+    path: Path
+    seeds: tuple[int, ...]
+    timesteps: tuple[float, ...]
+    shape: tuple[int, int, int]
+    """Channels, height and width of h."""
+    source: Source
+    recipe: str
+
+
+@dataclass(frozen=True)
+class Bank:
+    """n trajectories in the order of their seeds. Nothing is read until it is asked for."""
+
+    shards: tuple[Shard, ...]
+    seeds: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    @property
+    def source(self) -> Source:
+        return self.shards[0].source
+
+    @property
+    def recipe(self) -> str:
+        """JSON: model, conditioning, sampler and sigmas that made it."""
+        return self.shards[0].recipe
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of h."""
+        return self.shards[0].shape
+
+    @cached_property
+    def timesteps(self) -> Tensor:
+        """`(t,)` float32, model time, descending."""
+        return torch.tensor(self.shards[0].timesteps)
+
+    def select(self, seeds: Sequence[int]) -> "Bank":
+        """The bank of these seeds, in this order."""
+        missing = sorted(set(seeds) - set(self.seeds))
+        if missing:
+            raise ValueError(f"The bank has no seeds {missing[:5]}: it holds {len(self)} others. Sample them first.")
+        return replace(self, seeds=tuple(seeds))
+
+    def h(self, step: int, channels: slice = slice(None)) -> Tensor:
+        """h at the `step`-th timestep, `(n, c, h, w)` float32, reading only those channels of it."""
+        return self._read("h", lambda rows: rows[:, step : step + 1, channels].squeeze(1)).float()
+
+    def latents(self, first: int = 0, last: int | None = None) -> Tensor:
+        """The finished latents of the trajectories `first` to `last`, `(n, ...)` float32."""
+        part = replace(self, seeds=self.seeds[first:last])
+        return part._read("latents", lambda rows: rows[:])
+
+    def _read(self, name: str, pick) -> Tensor:  # type: ignore[no-untyped-def]
+        wanted = {seed: row for row, seed in enumerate(self.seeds)}
+        pieces: list[Tensor] = []
+        order: list[int] = []
+        for shard in self.shards:
+            rows = [i for i, seed in enumerate(shard.seeds) if seed in wanted]
+            if rows:
+                with safe_open(shard.path, "pt") as file:
+                    pieces.append(pick(file.get_slice(name))[rows])
+                order += [wanted[shard.seeds[i]] for i in rows]
+        return torch.cat(pieces)[torch.tensor(order).argsort()]
+
+
+def open_bank(folder: Path) -> Bank:
+    """All trajectories in `folder`, by ascending seed. `ValueError` if there are none or they don't belong together."""
+    shards = tuple(_open_shard(path) for path in sorted(folder.glob("*.safetensors")))
+    if not shards:
+        raise ValueError(f"The bank {folder.name} is empty: got no trajectories, wanted some. Sample it first.")
+    first = shards[0]
+    for shard in shards[1:]:
+        for what in ("recipe", "source", "timesteps", "shape"):
+            if getattr(shard, what) != getattr(first, what):
+                raise ValueError(
+                    f"{shard.path.name} does not belong into the bank {folder.name}: its {what} differs from "
+                    f"{first.path.name}'s. Move it out of the folder."
+                )
+    seeds = [seed for shard in shards for seed in shard.seeds]
+    if len(set(seeds)) < len(seeds):
+        twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+        raise ValueError(f"The bank {folder.name} holds seeds {twice[:5]} twice: remove one of the shards with them.")
+    return Bank(shards, tuple(sorted(seeds)))
+
+
+def write_shard(
+    folder: Path,
+    seeds: Sequence[int],
+    *,
+    timesteps: Tensor,
+    h: Tensor,
+    latents: Tensor,
+    source: Source,
+    recipe: str,
+) -> None:
+    """Add trajectories to the bank in `folder`: h `(n, t, c, h, w)`, latents `(n, ...)`, whole or not at all."""
+    if not len(seeds) == len(h) == len(latents) or h.shape[1:2] != timesteps.shape:
+        raise ValueError(
+            f"A shard needs a trajectory for each seed: got {len(seeds)} seeds, h {tuple(h.shape)}, "
+            f"latents {tuple(latents.shape)} and {len(timesteps)} timesteps."
+        )
+    h = h.half().contiguous()
+    if not torch.isfinite(h).all():
+        raise ValueError(f"h of seeds {list(seeds)} is not finite in float16: the model has overflowed.")
+    tensors = {
+        "h": h,
+        "latents": latents.float().contiguous(),
+        "timesteps": timesteps.float(),
+        "seeds": torch.tensor([seed - (1 << 63) for seed in seeds]),  # ComfyUI's seeds are unsigned 64 bit
+    }
+    metadata = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "source": json.dumps(asdict(source)),
+        "recipe": recipe,
+    }
+    write_whole(tensors, folder / f"seed-{seeds[0]:020d}-{len(seeds)}.safetensors", metadata)
+
+
+def _open_shard(path: Path) -> Shard:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            if (metadata.get("format"), metadata.get("format_version")) != (FORMAT, FORMAT_VERSION):
+                raise ValueError(
+                    f"{path.name} is not a shard of a bank: got format {metadata.get('format')!r} version "
+                    f"{metadata.get('format_version')!r}, wanted {FORMAT!r} version {FORMAT_VERSION}. "
+                    "Move it out of the folder."
+                )
+            n, steps, *shape = file.get_slice("h").get_shape()
+            seeds = tuple(seed + (1 << 63) for seed in file.get_tensor("seeds").tolist())
+            timesteps = tuple(file.get_tensor("timesteps").tolist())
+            latents = file.get_slice("latents").get_shape()
+        fields = json.loads(metadata["source"])
+        source = Source(**fields | {"image_size": tuple(fields["image_size"])})
+        channels, height, width = shape
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{path.name} is not a whole shard of a bank ({error}): delete it, and its seeds are sampled again."
+        ) from error
+    if not n == len(seeds) == latents[0] or steps != len(timesteps):
+        raise ValueError(f"{path.name} contradicts itself in the number of seeds or timesteps: delete it.")
+    return Shard(path, seeds, timesteps, (channels, height, width), source, metadata["recipe"])

@@ -1,0 +1,97 @@
+"""Save a direction as a small file, and load it."""
+
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io, ui
+
+from ..directions import Direction, load_direction, safe_path, save_direction
+from .folders import DIRECTIONS
+from .types import CATEGORY, HSpaceDirection
+
+
+class HSpaceSaveDirection(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="HSpaceSaveDirection",
+            display_name="Save Direction",
+            category=CATEGORY,
+            description="Saves a direction to models/hspace_directions, with everything needed to use it and to find "
+            "it again.",
+            search_aliases=["export direction", "write direction", "share"],
+            inputs=[
+                HSpaceDirection.Input("direction", tooltip="The direction to keep."),
+                io.String.Input(
+                    "name",
+                    default="",
+                    tooltip='Name of the file, such as "smile"; "people/smile" makes a sub-folder. Empty takes the '
+                    "direction's own name.",
+                ),
+                io.Boolean.Input(
+                    "replace",
+                    default=False,
+                    tooltip="Off keeps an older, different file of that name and adds a number to the new one.",
+                ),
+            ],
+            outputs=[HSpaceDirection.Output(display_name="direction", tooltip="The same direction, named as saved.")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, direction, name, replace):
+        direction = direction.renamed(Path(name.strip() or direction.name).name)
+        root = Path(folder_paths.get_folder_paths(DIRECTIONS)[0])
+        path = safe_path(root, name.strip() or direction.name)
+        if not replace:
+            path = free_path(path, direction)
+        save_direction(direction, path)
+        return io.NodeOutput(direction, ui=ui.PreviewText(f"Saved as {path.relative_to(root).as_posix()}"))
+
+
+class HSpaceLoadDirection(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="HSpaceLoadDirection",
+            display_name="Load Direction",
+            category=CATEGORY,
+            description="Loads a saved direction from models/hspace_directions, or one that comes with the pack.",
+            search_aliases=["open direction", "slider", "concept", "edit", "attribute"],
+            inputs=[
+                io.Combo.Input(
+                    "direction",
+                    options=folder_paths.get_filename_list(DIRECTIONS),
+                    tooltip="A file in models/hspace_directions. Press R to see new ones.",
+                )
+            ],
+            outputs=[HSpaceDirection.Output(display_name="direction", tooltip="To Inject Direction or Sweep.")],
+        )
+
+    @classmethod
+    def execute(cls, direction):
+        return io.NodeOutput(load_direction(Path(folder_paths.get_full_path_or_raise(DIRECTIONS, direction))))
+
+    @classmethod
+    def fingerprint_inputs(cls, direction):
+        status = Path(folder_paths.get_full_path_or_raise(DIRECTIONS, direction)).stat()
+        return f"{status.st_mtime_ns} {status.st_size}"
+
+
+def free_path(path: Path, direction: Direction) -> Path:
+    """`path`, or the first of "name 2", "name 3"... that is free or already holds this very direction."""
+    candidate, number = path, 1
+    while candidate.exists() and not _holds(candidate, direction):
+        number += 1
+        candidate = path.with_name(f"{path.stem} {number}{path.suffix}")
+    return candidate
+
+
+def _holds(path: Path, direction: Direction) -> bool:
+    try:
+        return load_direction(path) == direction
+    except ValueError:
+        return False
+
+
+NODES = [HSpaceSaveDirection, HSpaceLoadDirection]

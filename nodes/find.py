@@ -1,0 +1,90 @@
+"""Find directions in a bank, and pick one."""
+
+import comfy.model_management
+import comfy.utils
+from comfy_api.latest import io
+
+from ..directions import find_components
+from .types import CATEGORY, HSpaceBank, HSpaceDirection, HSpaceDirections
+
+
+class HSpaceFindPCA(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="HSpaceFindPCA",
+            display_name="Find Directions (PCA)",
+            category=CATEGORY,
+            description="Finds the directions in which a bank varies most, with nobody telling it what to look for: "
+            "often pose, age, hair, background. Exact principal components (Haas et al. 2024).",
+            search_aliases=["pca", "principal components", "unsupervised", "discover", "semantic directions"],
+            inputs=[
+                HSpaceBank.Input("bank", tooltip="From Sample Bank. 100 pictures or more give steady directions."),
+                io.Int.Input(
+                    "components",
+                    default=10,
+                    min=1,
+                    max=1000,
+                    tooltip="How many directions, strongest first. 5 to 25; fewer than the bank has pictures.",
+                ),
+                io.Combo.Input(
+                    "span",
+                    options=["each timestep", "whole trajectory"],
+                    default="each timestep",
+                    tooltip="each timestep: components of every timestep, followed along the trajectory (the paper's "
+                    "way). whole trajectory: one PCA over all timesteps at once.",
+                ),
+            ],
+            outputs=[
+                HSpaceDirections.Output(
+                    display_name="directions",
+                    tooltip="To Pick Direction. Strength 1 is one standard deviation of the bank.",
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, bank, components, span):
+        bar = comfy.utils.ProgressBar(1)
+
+        def on_progress(done: int, total: int) -> None:
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            bar.update_absolute(done, total)
+
+        return io.NodeOutput(find_components(bank, components, span=span, on_progress=on_progress))
+
+
+class HSpacePickDirection(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="HSpacePickDirection",
+            display_name="Pick Direction",
+            category=CATEGORY,
+            description="Takes one direction out of those a finder found, and names it.",
+            search_aliases=["select direction", "choose component", "component"],
+            inputs=[
+                HSpaceDirections.Input("directions", tooltip="From a finder such as Find Directions (PCA)."),
+                io.Int.Input("number", default=1, min=1, max=100000, tooltip="Which one: 1 is the strongest."),
+                io.String.Input(
+                    "name",
+                    default="",
+                    tooltip='What you see it do, such as "age". Empty keeps the finder\'s name.',
+                ),
+                io.Boolean.Input(
+                    "flip",
+                    default=False,
+                    tooltip="Swap its two ends: a found direction may as well point to young as to old.",
+                ),
+            ],
+            outputs=[HSpaceDirection.Output(display_name="direction", tooltip="To Inject, Sweep or Save Direction.")],
+        )
+
+    @classmethod
+    def execute(cls, directions, number, name, flip):
+        direction = directions[number - 1]
+        picked = -direction if flip else direction
+        return io.NodeOutput(picked.renamed(name.strip() or picked.name))
+
+
+NODES = [HSpaceFindPCA, HSpacePickDirection]

@@ -1,0 +1,134 @@
+"""Sample Bank: record h while many seeds are sampled."""
+
+import json
+import math
+from functools import partial
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..directions import Source, open_bank, safe_path, write_shard
+from . import unet
+from .digest import digest, model_digest, weights_fingerprint
+from .folders import BANKS
+from .sampling import Progress, sample, single_latent
+from .types import CATEGORY, HSpaceBank
+
+
+class HSpaceSampleBank(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="HSpaceSampleBank",
+            display_name="Sample Bank",
+            category=CATEGORY,
+            description="Samples many seeds and records the UNet's bottleneck on the way: the bank in which "
+            "directions are found. It is kept on disk, continues where it was interrupted, and is not sampled again "
+            "for the same settings. Picture i is the one SamplerCustom makes with seed first_seed + i.",
+            search_aliases=["capture", "record h-space", "collect samples", "dataset", "bank"],
+            inputs=[
+                io.Model.Input("model", tooltip="A UNet with a bottleneck: SD1.x, SD2.x, SDXL or a pixel DDPM."),
+                io.Conditioning.Input("positive", tooltip="What all pictures of the bank show."),
+                io.Conditioning.Input("negative", tooltip="Its opposite. Not used at cfg 1."),
+                io.Sampler.Input("sampler", tooltip="Any sampler. euler_ancestral is the paper's choice."),
+                io.Sigmas.Input("sigmas", tooltip="The schedule. 10 to 25 steps are enough to find directions."),
+                io.Latent.Input("latent", tooltip="One empty latent: gives the size of the pictures."),
+                io.String.Input("name", default="bank", tooltip="Folder of the bank in models/hspace_banks."),
+                io.Int.Input("count", default=200, min=0, max=100000, tooltip="How many pictures. 100 to 500 are usual."),
+                io.Int.Input(
+                    "first_seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    tooltip="Seed of the first picture, counting up from there.",
+                ),
+                io.Int.Input(
+                    "batch_size",
+                    default=4,
+                    min=1,
+                    max=256,
+                    tooltip="Pictures sampled at once. Changes speed and memory, not the pictures. 1 to 16.",
+                ),
+                io.Float.Input(
+                    "cfg",
+                    default=1.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    tooltip="Guidance scale, as in the sampler. 1 for models without a prompt, 5 to 8 for Stable Diffusion.",
+                ),
+                io.Combo.Input(
+                    "branch",
+                    options=["positive", "negative"],
+                    default="positive",
+                    advanced=True,
+                    tooltip="Which side of the guidance to record. positive is right unless you know better.",
+                ),
+            ],
+            outputs=[
+                HSpaceBank.Output(display_name="bank", tooltip="To Find Directions (PCA)."),
+                io.Latent.Output(display_name="latent", tooltip="The finished pictures, by seed."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, model, positive, negative, sampler, sigmas, latent, name, count, first_seed, batch_size, cfg, branch
+    ):
+        if count < 1:
+            raise ValueError(f"A bank needs pictures: got count {count}, wanted 1 or more. Raise count.")
+        unet.require_bottleneck(model)
+        latent = single_latent(model, latent)
+        run = partial(sample, positive=positive, negative=negative, cfg=cfg, sampler=sampler, sigmas=sigmas, latent=latent)
+        recipe = recipe_of(model, **run.keywords, branch=branch)
+        folder = bank_folder(name, recipe)
+        seeds = range(first_seed, first_seed + count)
+        missing = sorted(set(seeds) - recorded_seeds(folder))
+        progress = Progress(model, math.ceil(len(missing) / batch_size) * (len(sigmas) - 1))
+        source = source_of(model, latent, branch)
+        for first in range(0, len(missing), batch_size):
+            batch = missing[first : first + batch_size]
+            recording, recorder = unet.record(model, branch)
+            latents = run(recording, seeds=batch, on_step=progress)
+            timesteps, h = recorder.trajectory()
+            write_shard(folder, batch, timesteps=timesteps, h=h, latents=latents, source=source, recipe=recipe)
+        bank = open_bank(folder).select(seeds)
+        return io.NodeOutput(bank, {"samples": bank.latents()})
+
+
+def recipe_of(model, *, positive, negative, cfg, sampler, sigmas, latent, branch: str) -> str:
+    """JSON of all that decides what a seed becomes: by it a bank is continued, or sampled anew."""
+    recipe = {
+        "sample": unet.model_family(model),
+        "model": model_digest(model),
+        "positive": digest(positive),
+        "negative": digest(negative if cfg != 1 else None),
+        "cfg": cfg,
+        "sampler": getattr(getattr(sampler, "sampler_function", sampler), "__name__", type(sampler).__name__),
+        "sampler_digest": digest(sampler),
+        "sigmas": [float(f"{sigma:.6g}") for sigma in sigmas.tolist()],
+        "latent": list(latent["samples"].shape),
+        "latent_digest": digest(latent),
+        "branch": branch,
+    }
+    return json.dumps(recipe, sort_keys=True)
+
+
+def source_of(model, latent: dict, branch: str) -> Source:
+    pixels = model.get_model_object("latent_format").spacial_downscale_ratio
+    height, width = latent["samples"].shape[-2:]
+    return Source(unet.model_family(model), weights_fingerprint(model), branch, (width * pixels, height * pixels))
+
+
+def bank_folder(name: str, recipe: str) -> Path:
+    """The folder of the bank that this recipe makes; another recipe under the same name has another folder."""
+    root = Path(folder_paths.get_folder_paths(BANKS)[0])
+    return safe_path(root, f"{name}-{digest(recipe)}", suffix="")
+
+
+def recorded_seeds(folder: Path) -> set[int]:
+    return set(open_bank(folder).seeds) if any(folder.glob("*.safetensors")) else set()
+
+
+NODES = [HSpaceSampleBank]

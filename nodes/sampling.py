@@ -1,0 +1,118 @@
+"""Sampling in which every picture depends on its own seed alone, whatever the batch it is sampled in.
+
+For a batch of one, noise and result are those of ComfyUI's own SamplerCustom with the same seed.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+
+import comfy.model_management
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import latent_preview
+import torch
+from comfy.k_diffusion import sampling as k_diffusion
+from torch import Tensor
+
+Step = Callable[[Tensor], None]
+
+
+def sample(
+    model,
+    *,
+    positive,
+    negative,
+    cfg: float,
+    sampler,
+    sigmas: Tensor,
+    latent: dict,
+    seeds: Sequence[int],
+    on_step: Step,
+) -> Tensor:
+    """Finished latents `(n, ...)` float32 on the CPU, one for each seed. `latent` is as `single_latent` gives it."""
+    comfy.model_management.throw_exception_if_processing_interrupted()
+    empty = latent["samples"]
+    noise = torch.cat([comfy.sample.prepare_noise(empty, seed) for seed in seeds])
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(positive, negative)
+    guider.set_cfg(cfg)
+    samples = guider.sample(
+        noise,
+        empty.expand(len(seeds), *empty.shape[1:]).clone(),
+        with_noise_per_sample(sampler, empty, sigmas, seeds, model.load_device),
+        sigmas,
+        denoise_mask=latent.get("noise_mask"),
+        callback=lambda step, x0, x, total: on_step(x0),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seeds[0],
+    )
+    return samples.float().cpu()
+
+
+def single_latent(model, latent: dict) -> dict:
+    """`latent` with the model's own number of channels. `ValueError` unless it is one still picture."""
+    samples = comfy.sample.fix_empty_latent_channels(
+        model, latent["samples"], latent.get("downscale_ratio_spacial"), latent.get("downscale_ratio_temporal")
+    )
+    if samples.ndim != 4 or len(samples) != 1:
+        raise ValueError(
+            f"The latent must be one picture: got a batch of shape {tuple(samples.shape)}, wanted "
+            "(1, channels, height, width). Set its batch size to 1: the number of pictures is chosen in this node."
+        )
+    return {**latent, "samples": samples}
+
+
+class Progress:
+    """The node's progress bar over several sampling calls, with ComfyUI's own previews."""
+
+    def __init__(self, model, steps: int):
+        self.bar = comfy.utils.ProgressBar(steps)
+        self.previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+        self.done = 0
+
+    def __call__(self, x0: Tensor) -> None:
+        self.done += 1
+        preview = self.previewer.decode_latent_to_preview_image("JPEG", x0) if self.previewer else None
+        self.bar.update_absolute(self.done, preview=preview)
+
+
+def with_noise_per_sample(sampler, empty: Tensor, sigmas: Tensor, seeds: Sequence[int], device):
+    """`sampler` with the noise of its steps drawn for each sample from that sample's own seed."""
+    if len(seeds) > 1:
+        _require_independent(sampler)
+    function = getattr(sampler, "sampler_function", None)
+    if function is None or "noise_sampler" not in inspect.signature(function).parameters:
+        return sampler
+    template = torch.empty(empty.shape, device=device)
+    code = inspect.unwrap(function).__code__  # past torch.no_grad
+    if "BrownianTreeNoiseSampler" in code.co_names:
+        positive = sigmas[sigmas > 0]
+        on_cpu = not function.__name__.endswith("_gpu")
+        batch = template.expand(len(seeds), *template.shape[1:])
+        noise = k_diffusion.BrownianTreeNoiseSampler(
+            batch, positive.min(), sigmas.max(), seed=list(seeds), cpu=on_cpu
+        )
+    else:
+        each = [k_diffusion.default_noise_sampler(template, seed=seed) for seed in seeds]
+        noise = lambda sigma, sigma_next: torch.cat([draw(sigma, sigma_next) for draw in each])  # noqa: E731
+    options = {**sampler.extra_options, "noise_sampler": noise}
+    return comfy.samplers.KSAMPLER(function, options, sampler.inpaint_options)
+
+
+def _require_independent(sampler) -> None:
+    """`ValueError` for samplers that mix the samples of a batch."""
+    name = getattr(getattr(sampler, "sampler_function", None), "__name__", type(sampler).__name__)
+    if not isinstance(sampler, comfy.samplers.KSAMPLER):
+        reason = "may draw noise for the whole batch"
+    elif name == "dpm_adaptive_function":
+        reason = "chooses its steps by the whole batch"
+    elif sampler.extra_options.get("s_churn", 0) > 0:
+        reason = "draws its churn noise for the whole batch"
+    elif sampler.inpaint_options.get("random", False):
+        reason = "draws its inpainting noise for the whole batch"
+    else:
+        return
+    raise ValueError(
+        f"{name} {reason}, so a picture would not depend on its seed alone: set batch_size to 1 or use another sampler."
+    )

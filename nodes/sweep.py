@@ -1,0 +1,125 @@
+"""Sweep: one direction at many strengths, as a labelled grid."""
+
+import math
+
+import comfy.model_management
+import torch
+from comfy_api.latest import io
+
+from . import unet
+from .inject import APPLY_TO, FIT, percent_input
+from .picture import grid
+from .sampling import Progress, sample, single_latent
+from .types import CATEGORY, HSpaceDirection
+
+
+class HSpaceSweep(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="HSpaceSweep",
+            display_name="Sweep Direction",
+            category=CATEGORY,
+            description="Shows what a direction does: seeds down, strengths across, every strength of a seed with the "
+            "same noise. Strength 0 is the picture without the edit.",
+            search_aliases=["grid", "xy plot", "compare strengths", "preview direction", "slider"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model the direction was found in, or one of its family."),
+                io.Conditioning.Input("positive", tooltip="As for the sampler."),
+                io.Conditioning.Input("negative", tooltip="As for the sampler. Not used at cfg 1."),
+                io.Sampler.Input("sampler", tooltip="Any sampler, also ancestral and SDE ones."),
+                io.Sigmas.Input("sigmas", tooltip="The schedule, from a scheduler node."),
+                io.Latent.Input("latent", tooltip="One latent: empty, or a picture to start from."),
+                io.Vae.Input("vae", tooltip="Decodes the pictures."),
+                HSpaceDirection.Input("direction", tooltip="The direction to look at."),
+                io.String.Input(
+                    "strengths",
+                    default="-3, -2, -1, 0, 1, 2, 3",
+                    tooltip="Numbers with commas between them. 0 is off, 1 a clear edit, 3 a strong one.",
+                ),
+                io.Int.Input("rows", default=4, min=1, max=64, tooltip="How many seeds. 3 to 8 show what is typical."),
+                io.Int.Input(
+                    "first_seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Seed of the first row, counting up from there.",
+                ),
+                io.Int.Input(
+                    "batch_size",
+                    default=8,
+                    min=1,
+                    max=256,
+                    tooltip="Pictures sampled at once. Changes speed and memory, not the pictures. 1 to 16.",
+                ),
+                io.Float.Input(
+                    "cfg",
+                    default=1.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    tooltip="Guidance scale, as in the sampler. 1 for models without a prompt, 5 to 8 for Stable Diffusion.",
+                ),
+                io.Int.Input(
+                    "picture_size",
+                    default=192,
+                    min=32,
+                    max=2048,
+                    tooltip="Longer side of each picture in the grid, in pixels. 128 to 512.",
+                ),
+                percent_input("start_percent", 0.0, "starts"),
+                percent_input("end_percent", 1.0, "ends"),
+                APPLY_TO,
+                FIT,
+                io.Mask.Input("mask", optional=True, tooltip="Where to edit: white is edited, black left alone."),
+            ],
+            outputs=[
+                io.Image.Output(display_name="grid", tooltip="The labelled sheet."),
+                io.Image.Output(display_name="pictures", tooltip="The bare pictures, row by row."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, model, positive, negative, sampler, sigmas, latent, vae, direction, strengths, rows, first_seed,
+        batch_size, cfg, picture_size, start_percent, end_percent, apply_to, fit, mask=None,
+    ):  # fmt: skip
+        columns = parse_strengths(strengths)
+        latent = single_latent(model, latent)
+        cells = [(seed, strength) for seed in range(first_seed, first_seed + rows) for strength in columns]
+        progress = Progress(model, math.ceil(len(cells) / batch_size) * (len(sigmas) - 1))
+        window = dict(start_percent=start_percent, end_percent=end_percent, apply_to=apply_to, fit=fit, mask=mask)
+        decoded = []
+        for first in range(0, len(cells), batch_size):
+            seeds, batch = zip(*cells[first : first + batch_size], strict=True)
+            edited = unet.inject(model, direction, batch, **window)
+            latents = sample(
+                edited, positive=positive, negative=negative, cfg=cfg, sampler=sampler, sigmas=sigmas, latent=latent,
+                seeds=seeds, on_step=progress,
+            )  # fmt: skip
+            decoded.append(vae.decode(latents))
+        pictures = torch.cat(decoded)
+        sheet = grid(
+            pictures.unflatten(0, (rows, len(columns))),
+            title=direction.name,
+            row_labels=[f"seed {first_seed + row}" for row in range(rows)],
+            column_labels=[f"{strength:+g}" if strength else "0" for strength in columns],
+            highlighted=[i for i, strength in enumerate(columns) if strength == 0],
+            size=picture_size,
+        )
+        return io.NodeOutput(sheet, pictures)
+
+
+def parse_strengths(text: str) -> list[float]:
+    """The finite numbers of a list such as "-1, 0, 1"."""
+    try:
+        strengths = [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        strengths = []
+    if not strengths or not all(math.isfinite(strength) for strength in strengths):
+        raise ValueError(f'Can\'t read the strengths: got {text!r}, wanted numbers with commas, such as "-2, 0, 2".')
+    return strengths
+
+
+NODES = [HSpaceSweep]

@@ -1,0 +1,12 @@
+"""The types that travel along the wires of the pack."""
+
+from comfy_api.latest import io
+
+HSpaceBank = io.Custom("HSPACE_BANK")
+"""A `directions.Bank`."""
+HSpaceDirection = io.Custom("HSPACE_DIRECTION")
+"""A `directions.Direction`."""
+HSpaceDirections = io.Custom("HSPACE_DIRECTIONS")
+"""A `directions.DirectionSet`."""
+
+CATEGORY = "h-space"

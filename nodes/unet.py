@@ -1,0 +1,174 @@
+"""The bottleneck of a ComfyUI model: the only file that knows how to read h and how to add to it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, interpolate
+
+from ..directions import Direction
+
+Branch = Literal["positive", "negative"]
+Fit = Literal["resize", "exact", "channel mean"]
+
+_CHUNK_KINDS = {"positive": (0,), "negative": (1,), "both": (0, 1)}
+"""What `cond_or_uncond` calls the chunks of a batch."""
+
+
+def model_family(model) -> str:
+    """ComfyUI's name of the model's family, such as "SD15", "SDXL" or "DDPM"."""
+    return type(model.model.model_config).__name__
+
+
+def require_bottleneck(model) -> None:
+    """`ValueError` with the model's name unless it is a UNet with a middle block."""
+    unet = model.get_model_object("diffusion_model")
+    middle = unet.middle_block if isinstance(unet, UNetModel) else getattr(unet, "mid_block", None)
+    if middle is None:
+        raise ValueError(
+            f"{model_family(model)} ({type(unet).__name__}) has no UNet bottleneck, so it has no h-space. Use a UNet "
+            "with a middle block: SD1.x, SD2.x, SDXL and its kin, or a pixel DDPM."
+        )
+
+
+def require_fit(model, direction: Direction) -> None:
+    """`ValueError` unless `direction` was found in a model of this one's family."""
+    require_bottleneck(model)
+    if direction.source.family != model_family(model):
+        raise ValueError(
+            f'"{direction.name}" was found in another kind of model: got {direction.source.family}, wanted '
+            f"{model_family(model)}. Find it again with this model, or load the model it was found in."
+        )
+
+
+class Recorder:
+    """A patch that reads h. It lives for one sampling call and is the pack's only mutable value.
+
+    Where a sampler evaluates a timestep twice (Heun's corrector), the last evaluation counts.
+    """
+
+    def __init__(self, branch: Branch):
+        self.branch = branch
+        self.h: dict[float, Tensor] = {}
+
+    def __call__(self, args: dict) -> dict:
+        kinds = args["transformer_options"]["cond_or_uncond"]
+        chunks = args["h"].chunk(len(kinds))
+        wanted = [chunk for chunk, kind in zip(chunks, kinds, strict=True) if kind in _CHUNK_KINDS[self.branch]]
+        if len(wanted) > 1:
+            raise ValueError(
+                f"The {self.branch} conditioning has {len(wanted)} parts (areas or combined prompts), wanted one: "
+                "record with a single prompt."
+            )
+        if wanted:
+            timestep = float(args["timesteps"][0])
+            self.h[timestep] = wanted[0].to("cpu", torch.float16, copy=True)
+        return {"h": args["h"]}
+
+    def trajectory(self) -> tuple[Tensor, Tensor]:
+        """Timesteps `(t,)`, descending, and h `(n, t, c, h, w)` float16. `ValueError` if nothing was recorded."""
+        if not self.h:
+            raise ValueError(
+                f"Nothing was recorded: got no model call for the {self.branch} branch. At cfg 1 ComfyUI skips the "
+                "negative branch: raise cfg, or record the positive one; and check that SIGMAS is not empty."
+            )
+        timesteps = sorted(self.h, reverse=True)
+        return torch.tensor(timesteps), torch.stack([self.h[timestep] for timestep in timesteps], dim=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Injection:
+    """A patch that adds `strength` times a direction to h, out of place.
+
+    It has no `.to`: ComfyUI would cast the float32 master for good, so each call casts a copy instead.
+    """
+
+    direction: Direction
+    strengths: tuple[float, ...]
+    """One for all samples, or one for each sample of the batch."""
+    sigma_start: float
+    sigma_end: float
+    """Active while sigma_end < sigma <= sigma_start, so that neighbouring windows share no step."""
+    apply_to: Literal["both", "positive", "negative"] = "both"
+    fit: Fit = "resize"
+    mask: Tensor | None = None
+    """`(m, height, width)` in 0..1, m being 1 or the batch."""
+
+    def __call__(self, args: dict) -> dict:
+        h, options = args["h"], args["transformer_options"]
+        if not self.sigma_end < float(options["sigmas"][0]) <= self.sigma_start:
+            return {"h": h}
+        delta = self._delta(h, args["timesteps"][:1].cpu())
+        chunks = [
+            chunk + delta if kind in _CHUNK_KINDS[self.apply_to] else chunk
+            for chunk, kind in zip(h.chunk(len(options["cond_or_uncond"])), options["cond_or_uncond"], strict=True)
+        ]
+        return {"h": torch.cat(chunks)}
+
+    def _delta(self, h: Tensor, timestep: Tensor) -> Tensor:
+        """What to add to each sample of a chunk: `(1 or b, c, h, w)` like h."""
+        delta = self.direction.at(timestep)
+        if delta.shape[1] != h.shape[1]:
+            raise ValueError(
+                f'"{self.direction.name}" does not fit this model: got {delta.shape[1]} channels, wanted '
+                f"{h.shape[1]}. Load the model it was found in."
+            )
+        delta = fit_to(delta, (h.shape[2], h.shape[3]), self.fit, self.direction.name)
+        if self.mask is not None:
+            delta = delta * adaptive_avg_pool2d(self.mask.float().unsqueeze(1), h.shape[2:])
+        strengths = torch.tensor(self.strengths).reshape(-1, 1, 1, 1)
+        return (strengths * delta).to(h)
+
+
+def fit_to(delta: Tensor, size: tuple[int, int], fit: Fit, name: str) -> Tensor:
+    """`delta (m, c, h, w)` brought to another height and width."""
+    if fit == "channel mean":
+        return delta.mean((2, 3), keepdim=True)
+    if delta.shape[2:] == size:
+        return delta
+    if fit == "exact":
+        raise ValueError(
+            f'"{name}" was found at a bottleneck of {delta.shape[3]}x{delta.shape[2]}, this image gives '
+            f"{size[1]}x{size[0]}: use the image size it was found at, or set fit to resize."
+        )
+    return interpolate(delta, size, mode="bilinear", antialias=True)
+
+
+def inject(
+    model,
+    direction: Direction,
+    strengths: Sequence[float],
+    *,
+    start_percent: float = 0.0,
+    end_percent: float = 1.0,
+    apply_to: Literal["both", "positive", "negative"] = "both",
+    fit: Fit = "resize",
+    mask: Tensor | None = None,
+):
+    """A clone of `model` that adds `direction` to h while it samples; unpatched where that would change nothing."""
+    require_fit(model, direction)
+    patched = model.clone()
+    if any(strengths) and start_percent < end_percent:
+        sampling = model.get_model_object("model_sampling")
+        patch = Injection(
+            direction,
+            tuple(strengths),
+            sampling.percent_to_sigma(start_percent),
+            sampling.percent_to_sigma(end_percent),
+            apply_to,
+            fit,
+            mask,
+        )
+        patched.set_model_middle_block_after_patch(patch)
+    return patched
+
+
+def record(model, branch: Branch) -> tuple[object, Recorder]:
+    """A clone of `model` whose h is read while it samples, and the recorder that holds it."""
+    require_bottleneck(model)
+    recording, recorder = model.clone(), Recorder(branch)
+    recording.set_model_middle_block_after_patch(recorder)
+    return recording, recorder
