@@ -1,0 +1,36 @@
+# From a bare clone: `make demo`, `make test`, `make ui`. Needs Python 3.10 or newer and a package registry.
+#   PYTHON          the Python that makes .venv (python3)
+#   COMFYUI_PATH    a ComfyUI to use instead of the pinned one in .comfyui
+#   COMFYUI_PYTHON  its Python, used as it is instead of .venv; must have requirements.txt and requirements-dev.txt
+
+PYTHON ?= python3
+RUN := $(or $(COMFYUI_PYTHON),.venv/bin/python)
+
+help:
+	@echo "make demo   queue every example workflow on a real ComfyUI, pictures go to output/"
+	@echo "make ui     start ComfyUI with this pack in it, for the browser"
+	@echo "make test   lint, types, and all tests"
+	@echo "make lint   lint and types alone"
+	@echo "make clean  remove the installation: .venv, and .comfyui with what was saved in it"
+
+install:
+	@$(PYTHON) -m tools.install
+
+demo: install
+	@$(RUN) -m tools.demo
+
+ui: install
+	@$(RUN) -m tools.ui
+
+lint: install
+	@$(RUN) -m ruff check
+	@$(RUN) -m ruff format --check
+	@$(RUN) -m mypy
+
+test: lint
+	@$(RUN) -m pytest
+
+clean:
+	rm -rf .venv .comfyui .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.PHONY: help install demo ui lint test clean

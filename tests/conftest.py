@@ -1,0 +1,57 @@
+"""Finds ComfyUI and lets the tests import it, this pack, and the mathematics alone.
+
+`import directions` works without ComfyUI. What runs inside ComfyUI is imported through the fixture `pack`, which loads
+the folder as ComfyUI does: `importlib.import_module("hspace_pack.nodes.unet")`.
+"""
+
+import importlib.util
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACK = "hspace_pack"
+
+# At the end: this pack's folder `nodes` must not hide ComfyUI's nodes.py.
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT] + [str(ROOT), str(ROOT / "tests")]
+
+from tools.comfyui import find_comfyui  # noqa: E402, the path comes first
+
+COMFYUI = find_comfyui()
+# What the tests save goes here, not into ComfyUI's own folders.
+BASE = tempfile.TemporaryDirectory(prefix="hspace-tests-")
+
+
+def start_comfyui(comfyui: Path) -> None:
+    """Put ComfyUI on the path as its main.py would be, run with `--cpu`."""
+    sys.path.insert(0, str(comfyui))
+    import comfy.options
+
+    arguments, sys.argv = sys.argv, ["main.py", "--cpu", "--base-directory", BASE.name]
+    comfy.options.enable_args_parsing()
+    import comfy.cli_args  # noqa: F401, it reads sys.argv now and never again
+
+    comfy.options.enable_args_parsing(False)
+    sys.argv = arguments
+
+
+if COMFYUI:
+    start_comfyui(COMFYUI)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if COMFYUI is None and any(mark.name in ("comfy", "server") for mark in item.iter_markers()):
+        pytest.skip("no ComfyUI found: run `make install` or set COMFYUI_PATH")
+
+
+@pytest.fixture(scope="session")
+def pack() -> ModuleType:
+    """This pack, loaded by its path as ComfyUI loads it."""
+    spec = importlib.util.spec_from_file_location(PACK, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[PACK] = module
+    spec.loader.exec_module(module)
+    return module

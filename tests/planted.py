@@ -1,0 +1,39 @@
+"""Synthetic banks with a known truth."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from directions import Bank, Direction, Source, open_bank, write_shard
+
+TIMESTEPS = torch.tensor([900.0, 600.0, 300.0, 100.0])
+SHAPE = (6, 5, 5)
+DEVIATIONS = torch.tensor([9.0, 6.0, 4.0, 2.5, 1.5])
+SOURCE = Source("DDPM", "0123", "positive", (64, 64))
+
+
+def direction(seed: int = 0, timesteps: Tensor = TIMESTEPS, shape: tuple[int, ...] = SHAPE, **words) -> Direction:
+    delta = torch.randn(len(timesteps), *shape, generator=torch.Generator().manual_seed(seed))
+    words = {"name": f"d{seed}", "method": "planted", "unit": "one", "source": SOURCE, "recipe": "{}"} | words
+    return Direction(delta=delta, timesteps=timesteps, **words)
+
+
+def trajectories(n: int = 40, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """h `(n, t, c, h, w)` float16 that varies along five planted axes `(5, c*h*w)`, and those axes."""
+    generator = torch.Generator().manual_seed(seed)
+    size = torch.Size(SHAPE).numel()
+    axes = torch.linalg.qr(torch.randn(size, 5, generator=generator))[0].T
+    weights = torch.randn(n, len(TIMESTEPS), 5, generator=generator) * DEVIATIONS
+    h = weights @ axes + 0.1 * torch.randn(n, len(TIMESTEPS), size, generator=generator)
+    return h.half().unflatten(2, SHAPE), axes
+
+
+def bank(folder: Path, h: Tensor, *, shard: int = 7, order: list[int] | None = None, **words) -> Bank:
+    """A bank of `h`, seeds counting from 0, written in shards of that many trajectories."""
+    seeds = order or list(range(len(h)))
+    words = {"timesteps": TIMESTEPS, "source": SOURCE, "recipe": "{}"} | words
+    for first in range(0, len(seeds), shard):
+        part = seeds[first : first + shard]
+        write_shard(folder, part, h=h[part], latents=torch.tensor(part).reshape(-1, 1, 1, 1).expand(-1, 3, 4, 4), **words)
+    return open_bank(folder)

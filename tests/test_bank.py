@@ -1,0 +1,94 @@
+import pytest
+import torch
+from planted import SHAPE, SOURCE, TIMESTEPS, bank, trajectories
+
+from directions import open_bank, write_shard
+
+
+def test_h_comes_back_as_it_was_recorded_whatever_the_shards(tmp_path):
+    h, _ = trajectories(20)
+    for shard in (1, 7, 20):
+        recorded = bank(tmp_path / str(shard), h, shard=shard)
+        for step in range(len(TIMESTEPS)):
+            assert torch.equal(recorded.h(step), h[:, step].float())
+
+
+def test_the_order_of_recording_does_not_matter(tmp_path):
+    h, _ = trajectories(12)
+    shuffled = bank(tmp_path, h, shard=5, order=[7, 2, 11, 0, 4, 1, 9, 3, 10, 5, 8, 6])
+    assert shuffled.seeds == tuple(range(12))
+    assert torch.equal(shuffled.h(1), h[:, 1].float())
+    assert shuffled.latents()[:, 0, 0, 0].tolist() == list(range(12))
+
+
+def test_a_slice_of_channels_is_that_slice_of_h(tmp_path):
+    h, _ = trajectories(9)
+    assert torch.equal(bank(tmp_path, h).h(2, slice(1, 4)), h[:, 2, 1:4].float())
+
+
+def test_a_selection_has_its_seeds_in_its_order(tmp_path):
+    h, _ = trajectories(9)
+    chosen = bank(tmp_path, h).select([8, 0, 3])
+    assert torch.equal(chosen.h(0), h[[8, 0, 3], 0].float())
+    with pytest.raises(ValueError, match=r"no seeds \[9\]"):
+        chosen.select([9])
+
+
+def test_seeds_of_64_bits_survive(tmp_path):
+    h, _ = trajectories(2)
+    seeds = [0, (1 << 64) - 1]
+    write_shard(tmp_path, seeds, timesteps=TIMESTEPS, h=h, latents=torch.zeros(2, 1), source=SOURCE, recipe="{}")
+    assert open_bank(tmp_path).seeds == (0, (1 << 64) - 1)
+
+
+def test_shards_of_another_machine_join_by_being_copied(tmp_path):
+    h, _ = trajectories(10)
+    parts = {"here": [0, 1, 2, 3], "there": [4, 5, 6, 7, 8, 9]}
+    for machine, seeds in parts.items():
+        bank(tmp_path / machine, h, order=seeds)
+    for file in (tmp_path / "there").iterdir():
+        file.rename(tmp_path / "here" / file.name)
+    assert torch.equal(open_bank(tmp_path / "here").h(3), h[:, 3].float())
+
+
+def test_an_empty_bank_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="is empty"):
+        open_bank(tmp_path)
+
+
+def test_shards_of_another_recipe_are_refused(tmp_path):
+    h, _ = trajectories(4)
+    bank(tmp_path, h[:2])
+    with pytest.raises(ValueError, match="its recipe differs"):
+        bank(tmp_path, h, order=[2, 3], recipe='{"cfg": 7}')
+
+
+def test_a_seed_held_twice_is_refused(tmp_path):
+    h, _ = trajectories(4)
+    bank(tmp_path, h, order=[0, 1])
+    with pytest.raises(ValueError, match=r"seeds \[1\] twice"):
+        bank(tmp_path, h, order=[1, 2, 3])
+
+
+@pytest.mark.parametrize("keep", [3, 200, -1])
+def test_a_truncated_shard_is_refused_by_name(tmp_path, keep):
+    h, _ = trajectories(4)
+    recorded = bank(tmp_path, h)
+    path = recorded.shards[0].path
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=f"{path.name} is not a whole shard.*sampled again"):
+        open_bank(tmp_path)
+
+
+def test_an_unfinished_shard_is_not_seen(tmp_path):
+    h, _ = trajectories(4)
+    bank(tmp_path, h)
+    (tmp_path / ".seed-9.safetensors.partial").write_bytes(b"half")
+    assert len(open_bank(tmp_path)) == 4
+
+
+def test_an_overflowing_h_is_refused_and_leaves_nothing(tmp_path):
+    h = torch.full((1, 4, *SHAPE), 1e6)
+    with pytest.raises(ValueError, match="not finite in float16"):
+        bank(tmp_path, h)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,98 @@
+import pytest
+import torch
+from planted import SOURCE, TIMESTEPS, direction
+
+from directions import Direction, DirectionSet, Source
+
+
+def test_a_direction_minus_itself_is_exactly_zero():
+    d = direction()
+    assert not (d - d).delta.any()
+
+
+def test_addition_commutes_and_scaling_distributes():
+    a, b = direction(1), direction(2)
+    assert torch.equal((a + b).delta, (b + a).delta)
+    torch.testing.assert_close((2 * (a + b)).delta, (2 * a + b * 2).delta)
+
+
+def test_a_direction_is_itself_at_its_own_timesteps():
+    d = direction()
+    assert torch.equal(d.at(d.timesteps), d.delta)
+
+
+def test_a_direction_is_linear_between_its_timesteps_and_held_outside():
+    d = direction()
+    between, above, below = d.at(torch.tensor([675.0, 999.0, 3.0]))
+    torch.testing.assert_close(between, 0.25 * d.delta[0] + 0.75 * d.delta[1])
+    assert torch.equal(above, d.delta[0])
+    assert torch.equal(below, d.delta[-1])
+
+
+def test_a_constant_direction_is_the_same_at_every_timestep():
+    d = direction(timesteps=torch.tensor([500.0]))
+    assert torch.equal(d.at(torch.tensor([999.0, 0.0])), d.delta.expand(2, -1, -1, -1))
+
+
+def test_a_sum_is_the_sum_of_the_interpolations_whatever_the_timesteps_of_its_parts():
+    a, b = direction(1), direction(2, torch.tensor([800.0, 450.0, 50.0]))
+    asked = torch.linspace(999, 0, 40)
+    # float32 interpolation between nearer neighbours rounds differently: a few units in the last place
+    torch.testing.assert_close((a + b).at(asked), a.at(asked) + b.at(asked), atol=1e-5, rtol=1e-5)
+
+
+def test_unit_norm_keeps_the_direction_and_has_norm_one():
+    d = direction()
+    unit = d.unit_norm()
+    torch.testing.assert_close(unit.delta.norm(), torch.tensor(1.0))
+    torch.testing.assert_close(unit.delta * d.delta.norm(), d.delta)
+
+
+def test_the_recipe_of_a_combination_tells_its_parts():
+    a, b = direction(1, recipe='{"find": "a"}'), direction(2, recipe='{"find": "b"}')
+    assert (a - b).recipe == '{"sum": [{"find": "a"}, {"times": [-1, {"find": "b"}]}]}'
+
+
+def test_directions_are_equal_by_value():
+    assert direction(1) == direction(1)
+    assert direction(1) != direction(2)
+    assert direction(1) != direction(1, unit="another")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"delta": torch.full((4, 6, 5, 5), float("nan"))}, "NaN or infinity"),
+        ({"delta": torch.zeros(4, 6, 25)}, "must be float32 of shape"),
+        ({"delta": torch.zeros(4, 6, 5, 5).double()}, "must be float32"),
+        ({"delta": torch.zeros(3, 6, 5, 5)}, "one float32 timestep for each delta"),
+        ({"delta": torch.zeros(4, 0, 5, 5)}, "must not be empty"),
+        ({"timesteps": TIMESTEPS.flip(0)}, "must descend"),
+    ],
+)
+def test_a_broken_direction_is_refused(change, message):
+    fields = {"delta": torch.zeros(4, 6, 5, 5), "timesteps": TIMESTEPS} | change
+    with pytest.raises(ValueError, match=message):
+        Direction(**fields, name="d", method="m", unit="u", source=SOURCE, recipe="{}")
+
+
+def test_directions_of_different_models_do_not_add():
+    with pytest.raises(ValueError, match="got model family SDXL, wanted DDPM"):
+        direction() + direction(source=Source("SDXL", "0", "positive", (64, 64)))
+
+
+def test_directions_of_different_sizes_do_not_add():
+    with pytest.raises(ValueError, match=r"got \(6, 8, 8\), wanted \(6, 5, 5\)"):
+        direction() + direction(shape=(6, 8, 8))
+
+
+def test_a_zero_direction_has_no_unit():
+    with pytest.raises(ValueError, match="points nowhere"):
+        (direction() * 0).unit_norm()
+
+
+def test_picking_beyond_a_set_says_what_it_holds():
+    directions = DirectionSet((direction(1), direction(2)), torch.ones(2, 4), "ones")
+    assert directions[1] == direction(2)
+    with pytest.raises(ValueError, match="no direction 3: the set holds 2"):
+        directions[2]

@@ -1,0 +1,127 @@
+import resource
+
+import pytest
+import torch
+from planted import direction
+from safetensors.torch import save_file
+
+from directions import load_direction, safe_path, save_direction
+
+
+def test_a_saved_direction_loads_exactly(tmp_path):
+    d = direction(recipe='{"find": "PCA"}', name="smile ü")
+    save_direction(d, tmp_path / "people" / "smile.safetensors")
+    assert load_direction(tmp_path / "people" / "smile.safetensors") == d
+
+
+def test_the_model_browser_finds_its_keys(tmp_path):
+    from safetensors import safe_open
+
+    save_direction(direction(), tmp_path / "d.safetensors", thumbnail="data:image/jpeg;base64,AA==")
+    with safe_open(tmp_path / "d.safetensors", "pt") as file:
+        metadata = file.metadata()
+    assert metadata["modelspec.title"] == "d0"
+    assert metadata["modelspec.architecture"] == "DDPM/h-space-direction"
+    assert metadata["modelspec.thumbnail"].startswith("data:image/jpeg")
+
+
+def metadata_of(tmp_path, **changes):
+    from safetensors import safe_open
+
+    save_direction(direction(), tmp_path / "whole.safetensors")
+    with safe_open(tmp_path / "whole.safetensors", "pt") as file:
+        return {key: value for key, value in (file.metadata() | changes).items() if value is not None}
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, -1])
+def test_a_truncated_file_is_refused(tmp_path, keep):
+    path = tmp_path / "d.safetensors"
+    save_direction(direction(), path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match="d.safetensors is not a whole direction file"):
+        load_direction(path)
+
+
+def test_a_header_that_claims_ten_terabytes_is_refused(tmp_path):
+    path = tmp_path / "d.safetensors"
+    header = b'{"delta":{"dtype":"F32","shape":[1,1,1,2500000000000],"data_offsets":[0,10000000000000]}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(ValueError, match="not a whole direction file"):
+        load_direction(path)
+
+
+def test_a_foreign_file_is_refused(tmp_path):
+    save_file({"lora_up": torch.zeros(2)}, tmp_path / "lora.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="got format 'pt', wanted 'hspace-direction'"):
+        load_direction(tmp_path / "lora.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format_version": "2"}, "has format version 2, this pack reads version 1"),
+        ({"family": None}, "'family'"),
+        ({"recipe": "{"}, "not a whole direction file"),
+        ({"image_size": "7"}, "not a whole direction file"),
+    ],
+)
+def test_damaged_metadata_is_refused(tmp_path, changes, message):
+    tensors = {"delta": torch.zeros(1, 2, 3, 3), "timesteps": torch.zeros(1)}
+    save_file(tensors, tmp_path / "d.safetensors", metadata=metadata_of(tmp_path, **changes))
+    with pytest.raises(ValueError, match=message):
+        load_direction(tmp_path / "d.safetensors")
+
+
+def test_a_nan_in_a_file_is_refused(tmp_path):
+    tensors = {"delta": torch.full((1, 2, 3, 3), float("nan")), "timesteps": torch.zeros(1)}
+    save_file(tensors, tmp_path / "d.safetensors", metadata=metadata_of(tmp_path))
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        load_direction(tmp_path / "d.safetensors")
+
+
+def test_further_tensors_in_a_file_are_refused(tmp_path):
+    tensors = {"delta": torch.zeros(1, 2, 3, 3), "timesteps": torch.zeros(1), "more": torch.zeros(1)}
+    save_file(tensors, tmp_path / "d.safetensors", metadata=metadata_of(tmp_path))
+    with pytest.raises(ValueError, match="wanted delta and timesteps"):
+        load_direction(tmp_path / "d.safetensors")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", " ", ".", "..", "../smile", "a/../../b", "/etc/smile", "a//b", "C:/smile", "a\\b", "con", "NUL.x", "a\0b",
+     "a\nb", "smile ", ".hidden", "x" * 101, "a/"],
+)  # fmt: skip
+def test_a_name_that_is_no_file_name_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match="can't be a file name"):
+        safe_path(tmp_path, name)
+
+
+def test_a_symlink_out_of_the_folder_is_refused(tmp_path):
+    root = tmp_path / "directions"
+    root.mkdir()
+    (root / "out").symlink_to(tmp_path)
+    with pytest.raises(ValueError, match="leads out of directions"):
+        safe_path(root, "out/smile")
+
+
+def test_a_sub_folder_and_the_suffix_are_understood(tmp_path):
+    assert safe_path(tmp_path, "people/smile.safetensors") == tmp_path / "people" / "smile.safetensors"
+
+
+@pytest.fixture
+def full_disk():
+    """The system refuses to write more than 4 KiB to a file, as a full disk would."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_full_disk_is_said_and_leaves_the_older_file_whole(tmp_path, full_disk):
+    path = tmp_path / "d.safetensors"
+    small = direction(timesteps=torch.tensor([1.0]), shape=(2, 2, 2))
+    save_direction(small, path)
+    with pytest.raises(ValueError, match="Could not write d.safetensors.*Nothing was changed"):
+        save_direction(direction(shape=(64, 8, 8)), path)
+    assert load_direction(path) == small
+    assert [file.name for file in tmp_path.iterdir()] == ["d.safetensors"]
