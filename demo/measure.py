@@ -6,9 +6,8 @@ Writes `measurements.json` and `samples.jpg`, and prints the tables.
 """
 
 import argparse
-import importlib.util
 import json
-from collections.abc import Callable
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -30,14 +29,13 @@ PARTS = ("swap", "distribution", "cleanliness", "samples")
 CORRELATED = (("age", "glasses"), ("hair_length", "beard"))
 
 Table = dict[str, dict[str, float]]
-Renderer = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
 
 
 class Sampler:
     """Deterministic DDIM (eta 0, trailing timesteps) whose h can be read and replaced at every step."""
 
     def __init__(self, folder: Path):
-        self.unet = UNet2DModel.from_pretrained(folder, torch_dtype=torch.float32).eval()
+        self.unet = UNet2DModel.from_pretrained(folder, torch_dtype=torch.float32, low_cpu_mem_usage=False).eval()
         config = DDIMScheduler.load_config(folder)
         self.scheduler = DDIMScheduler.from_config(config, timestep_spacing="trailing")
 
@@ -132,14 +130,6 @@ def save_sheet(pictures: np.ndarray, path: Path) -> None:
     Image.fromarray(sheet.repeat(2, 0).repeat(2, 1)).save(path, quality=85)
 
 
-def load_renderer(path: Path) -> Renderer:
-    """The `render_batch(n, seed)` of another file."""
-    spec = importlib.util.spec_from_file_location(path.stem + "_renderer", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.render_batch
-
-
 def print_table(title: str, table: Table) -> None:
     print(f"\n{title}")
     for name, row in table.items():
@@ -155,11 +145,13 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="DDPM in diffusers format")
     parser.add_argument("--classifier", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--renderer", type=Path, help="file with the render_batch the model was trained on")
+    parser.add_argument(
+        "--renderer", type=Path, help="file whose render_batch(n, seed) drew the model's data; faces.py by default"
+    )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    render = load_renderer(options.renderer) if options.renderer else render_batch
+    render = runpy.run_path(str(options.renderer))["render_batch"] if options.renderer else render_batch
     sampler, classifier = Sampler(options.model), Classifier.load(options.classifier)
     results: dict[str, Table] = {}
     if "swap" in options.parts:

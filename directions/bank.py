@@ -136,36 +136,31 @@ def write_shard(
         "timesteps": timesteps.float(),
         "seeds": torch.tensor([seed - (1 << 63) for seed in seeds]),  # ComfyUI's seeds are unsigned 64 bit
     }
-    metadata = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "source": json.dumps(asdict(source)),
-        "recipe": recipe,
-    }
+    about = {"format_version": FORMAT_VERSION, "source": asdict(source), "recipe": recipe}
+    metadata = {FORMAT: json.dumps(about)}  # one entry: safetensors writes several in random order
     write_whole(tensors, folder / f"seed-{seeds[0]:020d}-{len(seeds)}.safetensors", metadata)
 
 
 def _open_shard(path: Path) -> Shard:
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            if (metadata.get("format"), metadata.get("format_version")) != (FORMAT, FORMAT_VERSION):
+            about = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
+            if about.get("format_version") != FORMAT_VERSION:
                 raise ValueError(
-                    f"{path.name} is not a shard of a bank: got format {metadata.get('format')!r} version "
-                    f"{metadata.get('format_version')!r}, wanted {FORMAT!r} version {FORMAT_VERSION}. "
-                    "Move it out of the folder."
+                    f"{path.name} is not a shard of a bank: got {FORMAT} version {about.get('format_version')}, "
+                    f"wanted version {FORMAT_VERSION}. Move it out of the folder."
                 )
             n, steps, *shape = file.get_slice("h").get_shape()
             seeds = tuple(seed + (1 << 63) for seed in file.get_tensor("seeds").tolist())
             timesteps = tuple(file.get_tensor("timesteps").tolist())
             latents = file.get_slice("latents").get_shape()
-        fields = json.loads(metadata["source"])
-        source = Source(**fields | {"image_size": tuple(fields["image_size"])})
+        source = Source(**about["source"] | {"image_size": tuple(about["source"]["image_size"])})
         channels, height, width = shape
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        recipe = str(about["recipe"])
+    except (SafetensorError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(
             f"{path.name} is not a whole shard of a bank ({error}): delete it, and its seeds are sampled again."
         ) from error
     if not n == len(seeds) == latents[0] or steps != len(timesteps):
         raise ValueError(f"{path.name} contradicts itself in the number of seeds or timesteps: delete it.")
-    return Shard(path, seeds, timesteps, (channels, height, width), source, metadata["recipe"])
+    return Shard(path, seeds, timesteps, (channels, height, width), source, recipe)

@@ -97,7 +97,7 @@ def test_classifier_survives_saving_to_half_precision(classifier, tmp_path):
 
 def test_skips_are_dropped_in_training_only(train):
     plain, dropping = tiny_unet(seed=0), tiny_unet(seed=0)
-    train.drop_skips(dropping, probability=1.0)
+    train.drop_skips(dropping, lambda: 1.0)
     x, timestep = torch.randn(2, 3, 64, 64), torch.tensor([500, 10])
     with torch.no_grad():
         assert torch.equal(plain.eval()(x, timestep).sample, dropping.eval()(x, timestep).sample)
@@ -106,18 +106,18 @@ def test_skips_are_dropped_in_training_only(train):
 
 def test_resumed_training_equals_undisturbed_training_bit_for_bit(train, tmp_path):
     scheduler = train.build_scheduler()
-    undisturbed = train.Training(tiny_unet(seed=0))
+    undisturbed = train.Training(tiny_unet(seed=0), 4)
     for _ in range(4):
-        undisturbed.advance(scheduler, 4)
+        undisturbed.advance(scheduler)
 
-    stopped = train.Training(tiny_unet(seed=0))
+    stopped = train.Training(tiny_unet(seed=0), 4)
     for _ in range(2):
-        stopped.advance(scheduler, 4)
+        stopped.advance(scheduler)
     stopped.save(tmp_path)
-    resumed = train.Training(tiny_unet(seed=1))
+    resumed = train.Training(tiny_unet(seed=1), 4)
     resumed.restore(tmp_path)
     for _ in range(2):
-        resumed.advance(scheduler, 4)
+        resumed.advance(scheduler)
 
     assert resumed.step == undisturbed.step
     for part in ("unet", "average"):

@@ -100,3 +100,5 @@ if __name__ == "__main__":
         install()
     except (ValueError, subprocess.CalledProcessError) as error:
         sys.exit(f"\ninstallation failed: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\ninterrupted: the next run continues here")

@@ -1,7 +1,6 @@
 """A real ComfyUI server on the loopback address with this pack in it, for as long as a `with` block lasts."""
 
 import json
-import signal
 import socket
 import subprocess
 import sys
@@ -75,7 +74,7 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.send_signal(signal.SIGINT)
+        self.process.terminate()
         try:
             self.process.wait(timeout=10)
         except subprocess.TimeoutExpired:

@@ -13,7 +13,10 @@ def main() -> int:
     if comfyui is None:
         raise ValueError("no ComfyUI found: run `make install` or set COMFYUI_PATH")
     link_pack(comfyui)
-    print(f"ComfyUI starts on http://127.0.0.1:{PORT} (templates: Workflow > Browse Templates; stop with Ctrl-C)")
+    print(
+        f"ComfyUI starts on http://127.0.0.1:{PORT} (templates: Workflow > Browse Templates; stop with Ctrl-C)",
+        flush=True,
+    )
     output = ["--output-directory", ROOT / "output"]
     arguments = ["--cpu", "--disable-auto-launch", "--listen", "127.0.0.1", "--port", str(PORT), *output]
     try:

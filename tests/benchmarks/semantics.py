@@ -1,0 +1,142 @@
+"""What the principal components of the demo model mean: attribute against strength, beside random directions.
+
+    python -m pytest tests/benchmarks/semantics.py        (a quarter of an hour on two cores)
+
+Finds ten components in a bank of 300, injects each into 64 fresh seeds at strengths -3..3 and lets the attribute
+classifier judge. Ten random directions of the same norm at every timestep are the control. Writes
+docs/semantics.md, docs/semantics.json and docs/semantics.png.
+"""
+
+import importlib
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from models import sigmas
+from scipy.stats import spearmanr
+
+pytestmark = pytest.mark.comfy
+
+DOCS = Path(__file__).parents[2] / "docs"
+COMPONENTS, TRAJECTORIES, SEEDS, FIRST_SEED = 10, 300, 64, 100_000
+STRENGTHS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
+STEPS, BATCH = 10, 32
+
+
+def test_measure_semantics(pack, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "demo")
+    classifier = importlib.import_module("classifier")
+    judge = classifier.Classifier.load(Path(classifier.__file__).with_name("classifier"))
+    demo = Demo(pack, judge, tmp_path)
+    components = list(demo.find())
+    generator = torch.Generator().manual_seed(0)
+    controls = [norm_matched_random(component, generator) for component in components]
+    plain = demo.scores(components[0], 0.0)
+    rows = [measure(demo, direction, plain) for direction in [*components, *controls]]
+    write(rows, classifier.ATTRIBUTES)
+
+
+class Demo:
+    """The demo model, sampled with a direction and judged."""
+
+    def __init__(self, pack, judge, folder):
+        import comfy.samplers
+        import folder_paths
+
+        self.load, self.record, self.unet, self.sampling, self.find_node, folders = (
+            importlib.import_module(f"{pack.__name__}.nodes.{name}")
+            for name in ("load", "record", "unet", "sampling", "find", "folders")
+        )
+        folders.register_folders()
+        folder_paths.folder_names_and_paths["hspace_banks"] = ([str(folder)], {".safetensors"})
+        self.model, _, self.empty, self.latent = self.load.HSpaceLoadDDPM.execute(self.load.DEMO).result
+        self.judge = judge
+        self.sampler = comfy.samplers.sampler_object
+
+    def find(self):
+        bank = self.record.HSpaceSampleBank.execute(
+            self.model, self.empty, self.empty, self.sampler("euler_ancestral"), sigmas(self.model, STEPS), self.latent,
+            "semantics", TRAJECTORIES, 0, BATCH, 1.0, "positive",
+        ).result[0]  # fmt: skip
+        return self.find_node.HSpaceFindPCA.execute(bank, COMPONENTS, "each timestep").result[0]
+
+    def scores(self, direction, strength: float) -> torch.Tensor:
+        """The judge's scores `(64, 10)` of the fresh seeds with the direction injected."""
+        edited = self.unet.inject(self.model, direction, [strength])
+        pictures = [
+            self.sampling.sample(
+                edited, positive=self.empty, negative=self.empty, cfg=1.0, sampler=self.sampler("euler"),
+                sigmas=sigmas(self.model, STEPS), latent=self.latent, seeds=range(first, first + BATCH),
+                on_step=lambda x0: None,
+            )
+            for first in range(FIRST_SEED, FIRST_SEED + SEEDS, BATCH)
+        ]  # fmt: skip
+        return self.judge.scores(torch.cat(pictures).clamp(-1, 1))
+
+
+def norm_matched_random(direction, generator):
+    """A random direction whose norm at every timestep is that of `direction`."""
+    noise = torch.randn(direction.delta.shape, generator=generator)
+    norms = direction.delta.flatten(1).norm(dim=1) / noise.flatten(1).norm(dim=1)
+    return replace(direction, delta=noise * norms.reshape(-1, 1, 1, 1), name=direction.name.replace("component", "random"))
+
+
+def measure(demo, direction, plain) -> dict:
+    """Spearman correlation of each attribute's change with strength, and the change per unit in standard deviations."""
+    change = torch.stack([demo.scores(direction, strength) - plain if strength else plain * 0 for strength in STRENGTHS])
+    strength = torch.tensor(STRENGTHS).repeat_interleave(len(plain))
+    rho = [spearmanr(strength, change[:, :, i].flatten()).statistic for i in range(plain.shape[1])]
+    slope = (torch.tensor(STRENGTHS).reshape(-1, 1) * change.mean(1)).sum(0) / torch.tensor(STRENGTHS).square().sum()
+    return {
+        "name": direction.name,
+        "spearman": [0.0 if math.isnan(value) else round(float(value), 3) for value in rho],
+        "effect": [round(float(value), 3) for value in slope / plain.std(0)],
+    }
+
+
+def write(rows: list[dict], attributes) -> None:
+    DOCS.mkdir(exist_ok=True)
+    (DOCS / "semantics.json").write_text(json.dumps({"attributes": attributes, "rows": rows}, indent=1) + "\n")
+    lines = [
+        "# What the components of the demo model mean",
+        "",
+        f"Spearman correlation of each attribute's change with strength ({STRENGTHS[0]:g} to {STRENGTHS[-1]:g}) over "
+        f"{SEEDS} fresh seeds, euler, {STEPS} steps; in brackets the change per unit of strength in standard deviations "
+        "of the pictures. Made by `python -m pytest tests/benchmarks/semantics.py`.",
+        "",
+        "| | " + " | ".join(name.replace("_", " ") for name in attributes) + " |",
+        "|---" * (len(attributes) + 1) + "|",
+    ]
+    for row in rows:
+        cells = [
+            f"{'**' * strong}{rho:+.2f} ({effect:+.2f}){'**' * strong}"
+            for rho, effect in zip(row["spearman"], row["effect"], strict=True)
+            for strong in [abs(rho) > 0.9]
+        ]
+        lines.append(f"| {row['name']} | " + " | ".join(cells) + " |")
+    (DOCS / "semantics.md").write_text("\n".join([*lines, "", "![](semantics.png)", ""]))
+    plot(rows, attributes)
+
+
+def plot(rows: list[dict], attributes) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.6), sharey=False, layout="constrained")
+    for axis, part, title in zip(axes, (rows[:COMPONENTS], rows[COMPONENTS:]), ("Principal components", "Random, same norm"), strict=True):
+        image = axis.imshow([row["spearman"] for row in part], cmap="RdBu", vmin=-1, vmax=1)
+        axis.set_title(title)
+        axis.set_xticks(range(len(attributes)), [name.replace("_", " ") for name in attributes], rotation=45, ha="right")
+        axis.set_yticks(range(len(part)), [row["name"] for row in part])
+        for y, row in enumerate(part):
+            for x, effect in enumerate(row["effect"]):
+                strong = abs(row["spearman"][x]) > 0.6
+                axis.text(x, y, f"{effect:+.1f}", ha="center", va="center", fontsize=7, color="white" if strong else "black")
+    figure.colorbar(image, ax=axes, label="Spearman correlation with strength")
+    figure.suptitle("Colour: how steadily an attribute follows the strength. Number: its change per unit, in standard deviations.", fontsize=10)
+    figure.savefig(DOCS / "semantics.png", dpi=110)

@@ -1,0 +1,50 @@
+"""A direction found with one sampler works with others: the demo model, judged by its attribute classifier."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+import torch
+from models import sigmas
+
+pytestmark = pytest.mark.comfy
+
+SEEDS = range(500, 516)
+
+
+@pytest.fixture(scope="module")
+def effect(pack):
+    """What strength -2 to 2 of a starter direction does to the pictures' mean attribute scores, by sampler and steps."""
+    import sys
+
+    import comfy.samplers
+
+    demo = Path(__file__).parents[1] / "demo"
+    sys.path.append(str(demo))
+    classifier = importlib.import_module("classifier")
+    sys.path.remove(str(demo))
+    judge = classifier.Classifier.load(demo / "classifier")
+    load, unet, sampling = (importlib.import_module(f"{pack.__name__}.nodes.{n}") for n in ("load", "unet", "sampling"))
+    directions = importlib.import_module(f"{pack.__name__}.directions")
+    model, _, empty, latent = load.HSpaceLoadDDPM.execute(load.DEMO).result
+
+    def measure(file: str, attribute: str, sampler: str, steps: int) -> float:
+        direction = directions.load_direction(demo / "directions" / file)
+        ends = []
+        for strength in (-2.0, 2.0):
+            pictures = sampling.sample(
+                unet.inject(model, direction, [strength]), positive=empty, negative=empty, cfg=1.0,
+                sampler=comfy.samplers.sampler_object(sampler), sigmas=sigmas(model, steps), latent=latent,
+                seeds=SEEDS, on_step=lambda x0: None,
+            )  # fmt: skip
+            ends.append(judge.scores(pictures.clamp(-1, 1)).mean(0)[classifier.ATTRIBUTES.index(attribute)])
+        return float(ends[1] - ends[0])
+
+    return measure
+
+
+def test_a_direction_has_the_same_effect_with_other_samplers_and_step_counts(effect):
+    reference = effect("demo pose.safetensors", "yaw", "euler", 10)
+    assert abs(reference) > 0.5  # a quarter of the attribute's range: else there is nothing to compare
+    for sampler, steps in (("dpmpp_2m", 20), ("euler_ancestral", 50)):
+        assert 0.5 < effect("demo pose.safetensors", "yaw", sampler, steps) / reference < 2
