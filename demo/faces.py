@@ -155,9 +155,7 @@ class _Drawing:
 
     def _fringe(self) -> None:
         tilt = 10 * self.face.yaw
-        box = self._box(
-            self.cx - self.rx - 1, self.cy - self.ry - 2.5, self.cx + self.rx + 1, self.cy + self.ry - 2
-        )
+        box = self._box(self.cx - self.rx - 1, self.cy - self.ry - 2.5, self.cx + self.rx + 1, self.cy + self.ry - 2)
         self.pen.pieslice(box, 192 + tilt, 348 + tilt, fill=self.hair)
         middle, half = self.cx + 0.5 * self.turn, self.rx - 2.2
         self._ellipse(middle - half, self.cy - 11.5, middle + half, self.cy + 6, self.skin)

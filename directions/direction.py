@@ -137,17 +137,18 @@ class Direction:
     def _recipe(self) -> object:
         return json.loads(self.recipe)
 
-    def _derived(self, delta: Tensor, recipe: object, *, name: str | None = None, unit: str | None = None) -> "Direction":
-        return replace(
-            self, delta=delta, recipe=json.dumps(recipe), name=name or self.name, unit=unit or self.unit
-        )
+    def _derived(
+        self, delta: Tensor, recipe: object, *, name: str | None = None, unit: str | None = None
+    ) -> "Direction":
+        return replace(self, delta=delta, recipe=json.dumps(recipe), name=name or self.name, unit=unit or self.unit)
 
 
 def _merged(a: Tensor, b: Tensor) -> Tensor:
     """Both sets of timesteps, descending. A direction of one timestep is constant, so it adds none."""
     if len(a) == 1 or len(b) == 1:
         return b if len(a) == 1 else a
-    return torch.unique(torch.cat([a, b])).flip(0)
+    ascending: Tensor = torch.unique(torch.cat([a, b]))
+    return ascending.flip(0)
 
 
 @dataclass(frozen=True, eq=False)

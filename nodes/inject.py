@@ -3,37 +3,8 @@
 from comfy_api.latest import io
 
 from . import unet
+from .inputs import APPLY_TO, FIT, MASK, window_inputs
 from .types import CATEGORY, HSpaceDirection
-
-APPLY_TO = io.Combo.Input(
-    "apply_to",
-    options=["both", "positive", "negative"],
-    default="both",
-    advanced=True,
-    tooltip="Which side of the guidance is edited. both moves the picture as a whole; positive alone is stronger "
-    "with cfg above 1.",
-)
-FIT = io.Combo.Input(
-    "fit",
-    options=["resize", "exact", "channel mean"],
-    default="resize",
-    advanced=True,
-    tooltip="When the picture's size differs from the direction's: resize stretches it, exact refuses, channel mean "
-    "drops its layout and keeps only what it does everywhere.",
-)
-
-
-def percent_input(id: str, default: float, which: str):
-    return io.Float.Input(
-        id,
-        default=default,
-        min=0.0,
-        max=1.0,
-        step=0.001,
-        advanced=True,
-        tooltip=f"Where in the sampling the edit {which}, as a share: 0 is pure noise, 1 the finished picture. "
-        f"{default:g} leaves nothing out.",
-    )
 
 
 class HSpaceInject(io.ComfyNode):
@@ -59,11 +30,10 @@ class HSpaceInject(io.ComfyNode):
                     display_mode=io.NumberDisplay.slider,
                     tooltip="0 is off, 1 a clear edit, 3 a strong one, negative the opposite.",
                 ),
-                percent_input("start_percent", 0.0, "starts"),
-                percent_input("end_percent", 1.0, "ends"),
+                *window_inputs(),
                 APPLY_TO,
                 FIT,
-                io.Mask.Input("mask", optional=True, tooltip="Where to edit: white is edited, black left alone."),
+                MASK,
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="To any sampler, or to the next Inject Direction.")],
         )

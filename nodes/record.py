@@ -12,6 +12,7 @@ from ..directions import Source, open_bank, safe_path, write_shard
 from . import unet
 from .digest import digest, model_digest, weights_fingerprint
 from .folders import BANKS
+from .inputs import BATCH_SIZE, CFG, first_seed_input
 from .sampling import Progress, sample, single_latent
 from .types import CATEGORY, HSpaceBank
 
@@ -35,29 +36,12 @@ class HSpaceSampleBank(io.ComfyNode):
                 io.Sigmas.Input("sigmas", tooltip="The schedule. 10 to 25 steps are enough to find directions."),
                 io.Latent.Input("latent", tooltip="One empty latent: gives the size of the pictures."),
                 io.String.Input("name", default="bank", tooltip="Folder of the bank in models/hspace_banks."),
-                io.Int.Input("count", default=200, min=0, max=100000, tooltip="How many pictures. 100 to 500 are usual."),
                 io.Int.Input(
-                    "first_seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    tooltip="Seed of the first picture, counting up from there.",
+                    "count", default=200, min=0, max=100000, tooltip="How many pictures. 100 to 500 are usual."
                 ),
-                io.Int.Input(
-                    "batch_size",
-                    default=4,
-                    min=1,
-                    max=256,
-                    tooltip="Pictures sampled at once. Changes speed and memory, not the pictures. 1 to 16.",
-                ),
-                io.Float.Input(
-                    "cfg",
-                    default=1.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    tooltip="Guidance scale, as in the sampler. 1 for models without a prompt, 5 to 8 for Stable Diffusion.",
-                ),
+                first_seed_input("picture"),
+                BATCH_SIZE,
+                CFG,
                 io.Combo.Input(
                     "branch",
                     options=["positive", "negative"],
@@ -80,7 +64,9 @@ class HSpaceSampleBank(io.ComfyNode):
             raise ValueError(f"A bank needs pictures: got count {count}, wanted 1 or more. Raise count.")
         unet.require_bottleneck(model)
         latent = single_latent(model, latent)
-        run = partial(sample, positive=positive, negative=negative, cfg=cfg, sampler=sampler, sigmas=sigmas, latent=latent)
+        run = partial(
+            sample, positive=positive, negative=negative, cfg=cfg, sampler=sampler, sigmas=sigmas, latent=latent
+        )
         recipe = recipe_of(model, **run.keywords, branch=branch)
         folder = bank_folder(name, recipe)
         seeds = range(first_seed, first_seed + count)

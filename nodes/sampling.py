@@ -90,9 +90,7 @@ def with_noise_per_sample(sampler, empty: Tensor, sigmas: Tensor, seeds: Sequenc
         positive = sigmas[sigmas > 0]
         on_cpu = not function.__name__.endswith("_gpu")
         batch = template.expand(len(seeds), *template.shape[1:])
-        noise = k_diffusion.BrownianTreeNoiseSampler(
-            batch, positive.min(), sigmas.max(), seed=list(seeds), cpu=on_cpu
-        )
+        noise = k_diffusion.BrownianTreeNoiseSampler(batch, positive.min(), sigmas.max(), seed=list(seeds), cpu=on_cpu)
     else:
         each = [k_diffusion.default_noise_sampler(template, seed=seed) for seed in seeds]
         noise = lambda sigma, sigma_next: torch.cat([draw(sigma, sigma_next) for draw in each])  # noqa: E731

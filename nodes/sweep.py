@@ -2,12 +2,11 @@
 
 import math
 
-import comfy.model_management
 import torch
 from comfy_api.latest import io
 
 from . import unet
-from .inject import APPLY_TO, FIT, percent_input
+from .inputs import APPLY_TO, BATCH_SIZE, CFG, FIT, MASK, first_seed_input, window_inputs
 from .picture import grid
 from .sampling import Progress, sample, single_latent
 from .types import CATEGORY, HSpaceDirection
@@ -38,29 +37,9 @@ class HSpaceSweep(io.ComfyNode):
                     tooltip="Numbers with commas between them. 0 is off, 1 a clear edit, 3 a strong one.",
                 ),
                 io.Int.Input("rows", default=4, min=1, max=64, tooltip="How many seeds. 3 to 8 show what is typical."),
-                io.Int.Input(
-                    "first_seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Seed of the first row, counting up from there.",
-                ),
-                io.Int.Input(
-                    "batch_size",
-                    default=8,
-                    min=1,
-                    max=256,
-                    tooltip="Pictures sampled at once. Changes speed and memory, not the pictures. 1 to 16.",
-                ),
-                io.Float.Input(
-                    "cfg",
-                    default=1.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    tooltip="Guidance scale, as in the sampler. 1 for models without a prompt, 5 to 8 for Stable Diffusion.",
-                ),
+                first_seed_input("row"),
+                BATCH_SIZE,
+                CFG,
                 io.Int.Input(
                     "picture_size",
                     default=192,
@@ -68,11 +47,10 @@ class HSpaceSweep(io.ComfyNode):
                     max=2048,
                     tooltip="Longer side of each picture in the grid, in pixels. 128 to 512.",
                 ),
-                percent_input("start_percent", 0.0, "starts"),
-                percent_input("end_percent", 1.0, "ends"),
+                *window_inputs(),
                 APPLY_TO,
                 FIT,
-                io.Mask.Input("mask", optional=True, tooltip="Where to edit: white is edited, black left alone."),
+                MASK,
             ],
             outputs=[
                 io.Image.Output(display_name="grid", tooltip="The labelled sheet."),

@@ -74,4 +74,6 @@ def core_sample(model, sampler: str, sigmas, positive, negative, latent, seed: i
     from comfy_extras.nodes_custom_sampler import SamplerCustom
 
     sampler = comfy.samplers.sampler_object(sampler)
-    return SamplerCustom.execute(model, True, seed, cfg, positive, negative, sampler, sigmas, latent).result[0]["samples"]
+    return SamplerCustom.execute(model, True, seed, cfg, positive, negative, sampler, sigmas, latent).result[0][
+        "samples"
+    ]

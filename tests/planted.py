@@ -35,5 +35,7 @@ def bank(folder: Path, h: Tensor, *, shard: int = 7, order: list[int] | None = N
     words = {"timesteps": TIMESTEPS, "source": SOURCE, "recipe": "{}"} | words
     for first in range(0, len(seeds), shard):
         part = seeds[first : first + shard]
-        write_shard(folder, part, h=h[part], latents=torch.tensor(part).reshape(-1, 1, 1, 1).expand(-1, 3, 4, 4), **words)
+        write_shard(
+            folder, part, h=h[part], latents=torch.tensor(part).reshape(-1, 1, 1, 1).expand(-1, 3, 4, 4), **words
+        )
     return open_bank(folder)

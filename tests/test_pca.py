@@ -24,8 +24,12 @@ def test_components_agree_with_scikit_learn_at_each_timestep(tmp_path, step):
     deltas = torch.stack([direction.delta[step].flatten() for direction in found])
     cosines = cosine_similarity(deltas, torch.from_numpy(oracle.components_), dim=1).abs()
     assert (cosines > 0.9999).all()
-    torch.testing.assert_close(deltas.norm(dim=1), torch.from_numpy(oracle.explained_variance_).sqrt().float(), rtol=1e-4, atol=0)
-    torch.testing.assert_close(found.spectrum[:, step].float(), torch.from_numpy(oracle.explained_variance_ratio_).float(), rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        deltas.norm(dim=1), torch.from_numpy(oracle.explained_variance_).sqrt().float(), rtol=1e-4, atol=0
+    )
+    torch.testing.assert_close(
+        found.spectrum[:, step].float(), torch.from_numpy(oracle.explained_variance_ratio_).float(), rtol=1e-4, atol=0
+    )
 
 
 def test_components_of_the_whole_trajectory_agree_with_scikit_learn(tmp_path):
@@ -34,7 +38,9 @@ def test_components_of_the_whole_trajectory_agree_with_scikit_learn(tmp_path):
     oracle = PCA(3, svd_solver="full").fit(h.float().flatten(1).numpy())
     deltas = torch.stack([direction.delta.flatten() for direction in found])
     assert (cosine_similarity(deltas, torch.from_numpy(oracle.components_), dim=1).abs() > 0.9999).all()
-    torch.testing.assert_close(deltas.norm(dim=1), torch.from_numpy(oracle.explained_variance_).sqrt().float(), rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        deltas.norm(dim=1), torch.from_numpy(oracle.explained_variance_).sqrt().float(), rtol=1e-4, atol=0
+    )
 
 
 def test_signs_agree_with_the_neighbouring_timestep(tmp_path):
@@ -82,3 +88,18 @@ def test_a_bank_without_variety_is_refused(tmp_path):
     h, _ = trajectories(10)
     with pytest.raises(ValueError, match="varies in 0 directions only"):
         find_components(bank(tmp_path, h[:1].expand(10, -1, -1, -1, -1)), 1)
+
+
+def test_no_more_than_a_slice_of_the_bank_is_read_at_a_time(tmp_path, monkeypatch):
+    h, _ = trajectories()
+    recorded = bank(tmp_path, h)
+    monkeypatch.setattr(pca_module, "SLICE_ELEMENTS", 40 * 25 * 2)  # two channels of all trajectories
+    read, sizes = type(recorded).h, []
+
+    def measured(self, *args):
+        sizes.append(read(self, *args).numel())
+        return read(self, *args)
+
+    monkeypatch.setattr(type(recorded), "h", measured)
+    find_components(recorded, 5)
+    assert max(sizes) <= pca_module.SLICE_ELEMENTS

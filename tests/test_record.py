@@ -31,13 +31,27 @@ def folder(record, tmp_path):
     folder_paths.folder_names_and_paths["hspace_banks"] = before
 
 
-def sample_bank(record, model, *, sampler="euler", count=5, first_seed=10, batch_size=2, cfg=1.0, steps=3, name="b", branch="positive", positive=None):
+def sample_bank(
+    record,
+    model,
+    *,
+    sampler="euler",
+    count=5,
+    first_seed=10,
+    batch_size=2,
+    cfg=1.0,
+    steps=3,
+    name="b",
+    branch="positive",
+    positive=None,
+):
     import comfy.samplers
 
     latent = {"samples": torch.zeros(1, 4, 16, 16)}
     return record.HSpaceSampleBank.execute(
-        model, positive or conditioning(1), conditioning(2), comfy.samplers.sampler_object(sampler), sigmas(model, steps), latent,
-        name, count, first_seed, batch_size, cfg, branch,
+        model, positive or conditioning(1), conditioning(2),
+        comfy.samplers.sampler_object(sampler), sigmas(model, steps), latent, name,
+        count, first_seed, batch_size, cfg, branch,
     ).result  # fmt: skip
 
 
@@ -53,7 +67,15 @@ def test_h_and_picture_of_a_seed_do_not_depend_on_the_batch(record, model, sampl
 def test_picture_i_is_the_one_comfyuis_sampler_makes_with_that_seed(record, model):
     _, latent = sample_bank(record, model, sampler="euler_ancestral", batch_size=1)
     for i in range(5):
-        core = core_sample(model, "euler_ancestral", sigmas(model, 3), conditioning(1), conditioning(2), {"samples": torch.zeros(1, 4, 16, 16)}, 10 + i)
+        core = core_sample(
+            model,
+            "euler_ancestral",
+            sigmas(model, 3),
+            conditioning(1),
+            conditioning(2),
+            {"samples": torch.zeros(1, 4, 16, 16)},
+            10 + i,
+        )
         assert torch.equal(latent["samples"][i : i + 1], core)
 
 

@@ -4,7 +4,6 @@ import importlib
 from pathlib import Path
 
 import pytest
-import torch
 from models import sigmas
 
 pytestmark = pytest.mark.comfy
@@ -14,7 +13,7 @@ SEEDS = range(500, 516)
 
 @pytest.fixture(scope="module")
 def effect(pack):
-    """What strength -2 to 2 of a starter direction does to the pictures' mean attribute scores, by sampler and steps."""
+    """What strength -2 to 2 of a starter direction does to an attribute's mean score, by sampler and steps."""
     import sys
 
     import comfy.samplers

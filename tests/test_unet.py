@@ -35,7 +35,15 @@ def direction(pack, unet, model, shape, seed=0, scale=1.0, timesteps=(999.0, 500
     Direction, Source = pack_types(pack)
     delta = torch.randn(len(timesteps), *shape, generator=torch.Generator().manual_seed(seed)) * scale
     words = {"source": Source(unet.model_family(model), "0", "positive", (64, 64))} | words
-    return Direction(delta=delta, timesteps=torch.tensor(timesteps), name=f"d{seed}", method="random", unit="one", recipe="{}", **words)
+    return Direction(
+        delta=delta,
+        timesteps=torch.tensor(timesteps),
+        name=f"d{seed}",
+        method="random",
+        unit="one",
+        recipe="{}",
+        **words,
+    )
 
 
 def pack_types(pack):
@@ -145,12 +153,19 @@ def test_one_branch_is_edited_alone(kinds, pack, unet, free_memory, monkeypatch)
     seen = {}
 
     def watch(args):
-        for chunk, branch in zip(args["h"].chunk(len(args["transformer_options"]["cond_or_uncond"])), args["transformer_options"]["cond_or_uncond"], strict=True):
+        for chunk, branch in zip(
+            args["h"].chunk(len(args["transformer_options"]["cond_or_uncond"])),
+            args["transformer_options"]["cond_or_uncond"],
+            strict=True,
+        ):
             seen.setdefault((watch.name, branch), chunk.clone())
         return {"h": args["h"]}
 
     monkeypatch.setattr(type(model), "get_free_memory", lambda self, device: free_memory)
-    for name, patched in {"plain": model.clone(), "positive": unet.inject(model, d, [1.0], apply_to="positive")}.items():
+    for name, patched in {
+        "plain": model.clone(),
+        "positive": unet.inject(model, d, [1.0], apply_to="positive"),
+    }.items():
         watch.name = name
         patched.set_model_middle_block_after_patch(watch)
         run(patched, kind, steps=1, cfg=3.0)
@@ -182,7 +197,17 @@ def test_strengths_along_the_batch_equal_separate_runs(kind, pack, unet):
 
     def sample(strengths, seeds):
         edited = unet.inject(model, d, strengths)
-        return sampling.sample(edited, positive=positive, negative=negative, cfg=1.0, sampler=comfy.samplers.sampler_object("euler"), sigmas=sigmas(model, 4), latent=latent, seeds=seeds, on_step=lambda x0: None)
+        return sampling.sample(
+            edited,
+            positive=positive,
+            negative=negative,
+            cfg=1.0,
+            sampler=comfy.samplers.sampler_object("euler"),
+            sigmas=sigmas(model, 4),
+            latent=latent,
+            seeds=seeds,
+            on_step=lambda x0: None,
+        )
 
     batch = sample([-1.0, 0.0, 2.0], [5, 5, 5])
     for row, strength in enumerate([-1.0, 0.0, 2.0]):

@@ -1,6 +1,6 @@
 """What injecting and recording cost: step times of an SD 1.5-size UNet with and without, in turn, in one run.
 
-    python -m pytest tests/benchmarks/cost.py -s          (some minutes on two cores; random weights, float32, 512 px)
+python -m pytest tests/benchmarks/cost.py -s          (some minutes on two cores; random weights, float32, 512 px)
 """
 
 import importlib
@@ -53,10 +53,19 @@ def step(model, latent) -> tuple[float, int]:
 
     calls = []
     model = model.clone()
-    model.set_model_unet_function_wrapper(lambda apply, args: calls.append(1) or apply(args["input"], args["timestep"], **args["c"]))
+    model.set_model_unet_function_wrapper(
+        lambda apply, args: calls.append(1) or apply(args["input"], args["timestep"], **args["c"])
+    )
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(conditioning(1, 768), conditioning(2, 768))
     guider.set_cfg(7.0)
     started = time.perf_counter()
-    guider.sample(torch.randn_like(latent), torch.zeros_like(latent), comfy.samplers.sampler_object("euler"), torch.tensor([5.0, 0.0]), seed=0, disable_pbar=True)
+    guider.sample(
+        torch.randn_like(latent),
+        torch.zeros_like(latent),
+        comfy.samplers.sampler_object("euler"),
+        torch.tensor([5.0, 0.0]),
+        seed=0,
+        disable_pbar=True,
+    )
     return time.perf_counter() - started, len(calls)

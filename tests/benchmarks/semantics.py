@@ -81,12 +81,16 @@ def norm_matched_random(direction, generator):
     """A random direction whose norm at every timestep is that of `direction`."""
     noise = torch.randn(direction.delta.shape, generator=generator)
     norms = direction.delta.flatten(1).norm(dim=1) / noise.flatten(1).norm(dim=1)
-    return replace(direction, delta=noise * norms.reshape(-1, 1, 1, 1), name=direction.name.replace("component", "random"))
+    return replace(
+        direction, delta=noise * norms.reshape(-1, 1, 1, 1), name=direction.name.replace("component", "random")
+    )
 
 
 def measure(demo, direction, plain) -> dict:
     """Spearman correlation of each attribute's change with strength, and the change per unit in standard deviations."""
-    change = torch.stack([demo.scores(direction, strength) - plain if strength else plain * 0 for strength in STRENGTHS])
+    change = torch.stack(
+        [demo.scores(direction, strength) - plain if strength else plain * 0 for strength in STRENGTHS]
+    )
     strength = torch.tensor(STRENGTHS).repeat_interleave(len(plain))
     rho = [spearmanr(strength, change[:, :, i].flatten()).statistic for i in range(plain.shape[1])]
     slope = (torch.tensor(STRENGTHS).reshape(-1, 1) * change.mean(1)).sum(0) / torch.tensor(STRENGTHS).square().sum()
@@ -104,8 +108,8 @@ def write(rows: list[dict], attributes) -> None:
         "# What the components of the demo model mean",
         "",
         f"Spearman correlation of each attribute's change with strength ({STRENGTHS[0]:g} to {STRENGTHS[-1]:g}) over "
-        f"{SEEDS} fresh seeds, euler, {STEPS} steps; in brackets the change per unit of strength in standard deviations "
-        "of the pictures. Made by `python -m pytest tests/benchmarks/semantics.py`.",
+        f"{SEEDS} fresh seeds, euler, {STEPS} steps; in brackets the change per unit of strength, in standard "
+        "deviations of the pictures. Made by `python -m pytest tests/benchmarks/semantics.py`.",
         "",
         "| | " + " | ".join(name.replace("_", " ") for name in attributes) + " |",
         "|---" * (len(attributes) + 1) + "|",
@@ -128,15 +132,24 @@ def plot(rows: list[dict], attributes) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.6), sharey=False, layout="constrained")
-    for axis, part, title in zip(axes, (rows[:COMPONENTS], rows[COMPONENTS:]), ("Principal components", "Random, same norm"), strict=True):
+    for axis, part, title in zip(
+        axes, (rows[:COMPONENTS], rows[COMPONENTS:]), ("Principal components", "Random, same norm"), strict=True
+    ):
         image = axis.imshow([row["spearman"] for row in part], cmap="RdBu", vmin=-1, vmax=1)
         axis.set_title(title)
-        axis.set_xticks(range(len(attributes)), [name.replace("_", " ") for name in attributes], rotation=45, ha="right")
+        axis.set_xticks(
+            range(len(attributes)), [name.replace("_", " ") for name in attributes], rotation=45, ha="right"
+        )
         axis.set_yticks(range(len(part)), [row["name"] for row in part])
         for y, row in enumerate(part):
             for x, effect in enumerate(row["effect"]):
                 strong = abs(row["spearman"][x]) > 0.6
-                axis.text(x, y, f"{effect:+.1f}", ha="center", va="center", fontsize=7, color="white" if strong else "black")
+                axis.text(
+                    x, y, f"{effect:+.1f}", ha="center", va="center", fontsize=7, color="white" if strong else "black"
+                )
     figure.colorbar(image, ax=axes, label="Spearman correlation with strength")
-    figure.suptitle("Colour: how steadily an attribute follows the strength. Number: its change per unit, in standard deviations.", fontsize=10)
+    figure.suptitle(
+        "Colour: how steadily an attribute follows the strength. Number: its change per unit, in standard deviations.",
+        fontsize=10,
+    )
     figure.savefig(DOCS / "semantics.png", dpi=110)

@@ -1,0 +1,63 @@
+"""Inputs that several nodes share, word for word."""
+
+from comfy_api.latest import io
+
+CFG = io.Float.Input(
+    "cfg",
+    default=1.0,
+    min=0.0,
+    max=100.0,
+    step=0.1,
+    tooltip="Guidance scale, as in the sampler: 1 for models without a prompt, 5 to 8 for Stable Diffusion.",
+)
+BATCH_SIZE = io.Int.Input(
+    "batch_size",
+    default=8,
+    min=1,
+    max=256,
+    tooltip="Pictures sampled at once. Changes speed and memory, not the pictures. 1 to 16.",
+)
+APPLY_TO = io.Combo.Input(
+    "apply_to",
+    options=["both", "positive", "negative"],
+    default="both",
+    advanced=True,
+    tooltip="Which side of the guidance is edited. both moves the picture as a whole; positive alone is stronger "
+    "with cfg above 1.",
+)
+FIT = io.Combo.Input(
+    "fit",
+    options=["resize", "exact", "channel mean"],
+    default="resize",
+    advanced=True,
+    tooltip="When the picture's size differs from the direction's: resize stretches it, exact refuses, channel mean "
+    "drops its layout and keeps only what it does everywhere.",
+)
+MASK = io.Mask.Input("mask", optional=True, tooltip="Where to edit: white is edited, black left alone.")
+
+
+def first_seed_input(what: str) -> io.Int.Input:
+    return io.Int.Input(
+        "first_seed",
+        default=0,
+        min=0,
+        max=0xFFFFFFFFFFFFFFFF,
+        tooltip=f"Seed of the first {what}, counting up from there.",
+    )
+
+
+def window_inputs() -> list[io.Float.Input]:
+    """start_percent and end_percent, as core nodes have them."""
+    return [
+        io.Float.Input(
+            id,
+            default=default,
+            min=0.0,
+            max=1.0,
+            step=0.001,
+            advanced=True,
+            tooltip=f"Where in the sampling the edit {which}: 0 is pure noise, 1 the finished picture. Normally "
+            f"{default:g}.",
+        )
+        for id, default, which in (("start_percent", 0.0, "starts"), ("end_percent", 1.0, "ends"))
+    ]
