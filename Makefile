@@ -7,11 +7,12 @@ PYTHON ?= python3
 RUN := $(or $(COMFYUI_PYTHON),.venv/bin/python)
 
 help:
-	@echo "make demo   queue every example workflow on a real ComfyUI, pictures go to output/"
-	@echo "make ui     start ComfyUI with this pack in it, for the browser"
-	@echo "make test   lint, types, and all tests"
-	@echo "make lint   lint and types alone"
-	@echo "make clean  remove the installation: .venv, and .comfyui with what was saved in it"
+	@echo "make demo     queue every example workflow on a real ComfyUI, pictures go to output/"
+	@echo "make ui       start ComfyUI with this pack in it, for the browser"
+	@echo "make test     lint, types, and all tests"
+	@echo "make measure  what components mean and what injecting costs: docs/semantics.md, a quarter of an hour"
+	@echo "make lint     lint and types alone"
+	@echo "make clean    remove the installation: .venv, and .comfyui with what was saved in it"
 
 install:
 	@$(PYTHON) -m tools.install
@@ -30,7 +31,10 @@ lint: install
 test: lint
 	@$(RUN) -m pytest
 
+measure: install
+	@$(RUN) -m pytest -s tests/benchmarks/semantics.py tests/benchmarks/cost.py
+
 clean:
 	rm -rf .venv .comfyui .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help install demo ui lint test clean
+.PHONY: help install demo ui lint test measure clean

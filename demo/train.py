@@ -1,6 +1,6 @@
 """Train the demo model: a 64x64 pixel DDPM of the faces of `faces.py`, predicting v.
 
-    python demo/train.py --steps 6000 --init FOLDER --out demo/ddpm
+    python demo/train.py --steps 7000 --init FOLDER --out demo/ddpm
 
 Every batch is drawn from its step's number, so a run that is stopped and started again continues to the same bits
 it would have reached undisturbed, and no picture is seen twice.
@@ -140,14 +140,17 @@ class Training:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=7000)
     parser.add_argument("--init", type=Path, help="diffusers folder to start from instead of random weights")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     scheduler = build_scheduler()
-    training = Training(UNet2DModel.from_pretrained(options.init) if options.init else build_unet(), options.steps)
+    unet = build_unet()
+    if options.init:
+        unet.load_state_dict(UNet2DModel.from_pretrained(options.init).state_dict())
+    training = Training(unet, options.steps)
     if (options.out / STATE).exists():
         training.restore(options.out)
     losses = []

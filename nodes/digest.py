@@ -47,8 +47,10 @@ def _digest(value: object, inside: tuple[int, ...]) -> str:
         case Mapping():
             entries = sorted((str(key), _digest(entry, inside)) for key, entry in value.items())
             return _hash(repr(entries).encode())
-        case list() | tuple() | set():
+        case list() | tuple():
             return _hash(repr([_digest(entry, inside) for entry in value]).encode())
+        case set() | frozenset():
+            return _hash(repr(sorted(_digest(entry, inside) for entry in value)).encode())
         case UUID():
             return "uuid"
         case ModelPatcher():

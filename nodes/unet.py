@@ -95,13 +95,18 @@ class Injection:
     apply_to: Literal["both", "positive", "negative"] = "both"
     fit: Fit = "resize"
     mask: Tensor | None = None
-    """`(m, height, width)` in 0..1, m being 1 or the batch."""
+    """`(m, height, width)` float32 in 0..1 on the CPU, m being 1 or the batch."""
 
     def __call__(self, args: dict) -> dict:
         h, options = args["h"], args["transformer_options"]
         if not self.sigma_end < float(options["sigmas"][0]) <= self.sigma_start:
             return {"h": h}
+        samples = len(h) // len(options["cond_or_uncond"])
         delta = self._delta(h, args["timesteps"][:1].cpu())
+        if len(delta) not in (1, samples):
+            raise ValueError(
+                f"A mask for each picture is needed, or one for all: got {len(delta)} masks for {samples} pictures."
+            )
         chunks = [
             chunk + delta if kind in _CHUNK_KINDS[self.apply_to] else chunk
             for chunk, kind in zip(h.chunk(len(options["cond_or_uncond"])), options["cond_or_uncond"], strict=True)
@@ -118,7 +123,7 @@ class Injection:
             )
         delta = fit_to(delta, (h.shape[2], h.shape[3]), self.fit, self.direction.name)
         if self.mask is not None:
-            delta = delta * adaptive_avg_pool2d(self.mask.float().unsqueeze(1), h.shape[2:])
+            delta = delta * adaptive_avg_pool2d(self.mask.unsqueeze(1), h.shape[2:])
         strengths = torch.tensor(self.strengths).reshape(-1, 1, 1, 1)
         return (strengths * delta).to(h)
 
@@ -160,7 +165,7 @@ def inject(
             sampling.percent_to_sigma(end_percent),
             apply_to,
             fit,
-            mask,
+            None if mask is None else mask.float().cpu(),
         )
         patched.set_model_middle_block_after_patch(patch)
     return patched

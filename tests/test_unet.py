@@ -249,6 +249,13 @@ def test_a_mask_keeps_the_edit_where_it_is_white(kind, pack, unet):
     assert (change[:, half:] > 0).all()
 
 
+def test_masks_must_be_one_or_one_for_each_picture(kinds, pack, unet):
+    kind = kinds["sd"]
+    d = direction(pack, unet, kind[0], kind[4])
+    with pytest.raises(ValueError, match="got 3 masks for 1 pictures"):
+        run(unet.inject(kind[0], d, [1.0], mask=torch.ones(3, 64, 64)), kind)
+
+
 def test_a_direction_of_another_family_is_refused(kinds, pack, unet):
     demo_direction = direction(pack, unet, kinds["ddpm"][0], kinds["ddpm"][4])
     with pytest.raises(ValueError, match="got DDPM, wanted SD15"):
