@@ -130,14 +130,13 @@ def save_sheet(pictures: np.ndarray, path: Path) -> None:
     Image.fromarray(sheet.repeat(2, 0).repeat(2, 1)).save(path, quality=85)
 
 
-def print_table(title: str, table: Table) -> None:
+def report(title: str, table: Table) -> Table:
+    """The table rounded to four decimals, printed as soon as it is known."""
+    rounded = {name: {column: round(float(value), 4) for column, value in row.items()} for name, row in table.items()}
     print(f"\n{title}")
-    for name, row in table.items():
-        print(f"{name:18}" + "".join(f"  {column} {value:6.3f}" for column, value in row.items()))
-
-
-def rounded(table: Table) -> Table:
-    return {name: {column: round(float(value), 4) for column, value in row.items()} for name, row in table.items()}
+    for name, row in rounded.items():
+        print(f"{name:18}" + "".join(f"  {column} {value:6.3f}" for column, value in row.items()), flush=True)
+    return rounded
 
 
 def main() -> None:
@@ -155,20 +154,17 @@ def main() -> None:
     sampler, classifier = Sampler(options.model), Classifier.load(options.classifier)
     results: dict[str, Table] = {}
     if "swap" in options.parts:
-        results["swap"] = measure_swap(sampler, classifier)
+        results["swap"] = report("swap", measure_swap(sampler, classifier))
     if set(options.parts) - {"swap"}:
         generated, _ = sampler.run(list(range(SAMPLES)), STEPS)
         fresh, _ = render(FRESH_FACES, FRESH_SEED)
     if "distribution" in options.parts:
-        results["distribution"] = measure_distribution(generated, fresh, classifier)
+        results["distribution"] = report("distribution", measure_distribution(generated, fresh, classifier))
     if "cleanliness" in options.parts:
         reference, _ = render(REFERENCE_FACES, REFERENCE_SEED)
-        results["cleanliness"] = measure_cleanliness(generated, fresh[:SAMPLES], reference)
+        results["cleanliness"] = report("cleanliness", measure_cleanliness(generated, fresh[:SAMPLES], reference))
     if "samples" in options.parts:
         save_sheet(generated, options.out / "samples.jpg")
-    results = {title: rounded(table) for title, table in results.items()}
-    for title, table in results.items():
-        print_table(title, table)
     (options.out / "measurements.json").write_text(json.dumps(results, indent=2) + "\n")
 
 

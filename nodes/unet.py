@@ -165,7 +165,7 @@ def inject(
             sampling.percent_to_sigma(end_percent),
             apply_to,
             fit,
-            None if mask is None else mask.float().cpu(),
+            None if mask is None else mask.reshape(-1, *mask.shape[-2:]).float().cpu(),
         )
         patched.set_model_middle_block_after_patch(patch)
     return patched

@@ -10,7 +10,7 @@ from pathlib import Path
 from tools.comfyui import ROOT
 from tools.server import Server
 
-STARTERS = {"demo pose": 1}
+STARTERS = {"demo pose": 3, "demo age": 2, "demo hair length": 6, "demo background": 1}
 """Number of the component by the name of its file."""
 FLIPPED: set[str] = set()
 """Those whose positive end is the component's negative one."""
@@ -53,7 +53,7 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as base:
         with Server(Path(base) / "output", base=Path(base)) as server:
-            server.queue(prompt())
+            server.queue(prompt(), workflow={})
         for name in STARTERS:
             path = Path(base) / "models" / "hspace_directions" / f"{name}.safetensors"
             shutil.copy(path, folder)
