@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from .direction import Direction, Source
@@ -92,9 +92,9 @@ def write_whole(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, partial, metadata=metadata)
+        partial.write_bytes(save(tensors, metadata))  # save_file would leave a file that only its owner can read
         partial.replace(path)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise ValueError(
             f"Could not write {path.name}: {error}. Nothing was changed; free some disk space or check the "
             f"permissions of {path.parent}, then run again."

@@ -24,7 +24,7 @@ def to_prompt(workflow: Json, object_info: Json) -> Json:
         if kind not in object_info:
             raise ValueError(f"node {node['id']} is a {kind}, which this ComfyUI does not have")
         inputs = widget_values(node, object_info[kind]) | graph.linked_inputs(node)
-        title = node.get("title") or object_info[kind]["display_name"]
+        title = node.get("title") or object_info[kind]["display_name"] or kind
         prompt[str(node["id"])] = {"class_type": kind, "inputs": inputs, "_meta": {"title": title}}
     return prompt
 
