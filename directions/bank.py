@@ -85,8 +85,14 @@ class Bank:
         for shard in self.shards:
             rows = [i for i, seed in enumerate(shard.seeds) if seed in wanted]
             if rows:
-                with safe_open(shard.path, "pt") as file:
-                    pieces.append(pick(file.get_slice(name))[rows])
+                try:
+                    with safe_open(shard.path, "pt") as file:
+                        pieces.append(pick(file.get_slice(name))[rows])
+                except (OSError, SafetensorError) as error:
+                    raise ValueError(
+                        f"A part of the bank is gone or damaged ({error}): restart ComfyUI and run again, and its "
+                        "seeds are sampled again."
+                    ) from error
                 order += [wanted[shard.seeds[i]] for i in rows]
         return torch.cat(pieces)[torch.tensor(order).argsort()]
 
@@ -150,17 +156,19 @@ def _open_shard(path: Path) -> Shard:
                     f"{path.name} is not a shard of a bank: got {FORMAT} version {about.get('format_version')}, "
                     f"wanted version {FORMAT_VERSION}. Move it out of the folder."
                 )
-            n, steps, *shape = file.get_slice("h").get_shape()
+            sizes = file.get_slice("h").get_shape(), file.get_slice("latents").get_shape()
             seeds = tuple(seed + (1 << 63) for seed in file.get_tensor("seeds").tolist())
             timesteps = tuple(file.get_tensor("timesteps").tolist())
-            latents = file.get_slice("latents").get_shape()
         source = Source(**about["source"] | {"image_size": tuple(about["source"]["image_size"])})
-        channels, height, width = shape
         recipe = str(about["recipe"])
-    except (SafetensorError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+    except (SafetensorError, KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as error:
         raise ValueError(
             f"{path.name} is not a whole shard of a bank ({error}): delete it, and its seeds are sampled again."
         ) from error
-    if not n == len(seeds) == latents[0] or steps != len(timesteps):
-        raise ValueError(f"{path.name} contradicts itself in the number of seeds or timesteps: delete it.")
-    return Shard(path, seeds, timesteps, (channels, height, width), source, recipe)
+    match sizes:
+        case [n, steps, channels, height, width], [m, *_] if n == m == len(seeds) and steps == len(timesteps):
+            return Shard(path, seeds, timesteps, (channels, height, width), source, recipe)
+    raise ValueError(
+        f"{path.name} contradicts itself: got h and latents of shapes {sizes} for {len(seeds)} seeds and "
+        f"{len(timesteps)} timesteps. Delete it, and its seeds are sampled again."
+    )

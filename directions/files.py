@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -56,12 +57,12 @@ def load_direction(path: Path) -> Direction:
             if torch.Size(shape).numel() > MAX_ELEMENTS:
                 raise ValueError(f"{path.name} is too large for a direction: got shape {tuple(shape)}.")
             delta, timesteps = file.get_tensor("delta"), file.get_tensor("timesteps")
-        width, height = json.loads(metadata["image_size"])
+        width, height = _image_size(metadata["image_size"])
         source = Source(
             family=metadata["family"],
             fingerprint=metadata["fingerprint"],
             branch=metadata["branch"],
-            image_size=(int(width), int(height)),
+            image_size=(width, height),
             site=metadata["site"],
         )
         json.loads(metadata["recipe"])
@@ -71,6 +72,13 @@ def load_direction(path: Path) -> Direction:
         raise ValueError(
             f"{path.name} is not a whole direction file ({error}): get it again, or save it again with Save Direction."
         ) from error
+
+
+def _image_size(text: str) -> tuple[int, int]:
+    match json.loads(text):
+        case [int(width), int(height)]:
+            return width, height
+    raise TypeError(f"image_size is {text}")
 
 
 def _checked_metadata(path: Path, metadata: Mapping[str, str]) -> Mapping[str, str]:
@@ -100,7 +108,8 @@ def write_whole(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]
             f"permissions of {path.parent}, then run again."
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 def safe_path(root: Path, name: str, suffix: str = ".safetensors") -> Path:
@@ -110,7 +119,11 @@ def safe_path(root: Path, name: str, suffix: str = ".safetensors") -> Path:
     """
     parts = name.removesuffix(suffix).split("/")
     for part in parts:
-        if not re.fullmatch(r"[^\x00-\x1f\x7f<>:\"|?*\\]{1,100}", part) or part != part.strip(" ."):
+        if (
+            not re.fullmatch(r"[^\x00-\x1f\x7f<>:\"|?*\\]+", part)
+            or part != part.strip(" .")
+            or len(part.encode()) > 100
+        ):
             raise ValueError(
                 f"{name!r} can't be a file name: got {part!r}. Use letters, digits, spaces, - and _, and / for a "
                 "sub-folder."

@@ -41,7 +41,7 @@ def find_components(
         )
     find = _per_timestep if span == "each timestep" else _whole_trajectory
     deltas, spectrum = find(bank, k, on_progress)
-    order = spectrum.sum(1).argsort(descending=True)
+    order = spectrum.sum(1).argsort(descending=True) if span == "each timestep" else torch.arange(k)
     directions = tuple(
         Direction(
             delta=deltas[component].reshape(-1, *bank.shape),
@@ -57,6 +57,7 @@ def find_components(
                     "component": i + 1,
                     "of": k,
                     "trajectories": len(bank),
+                    "seeds": [min(bank.seeds), max(bank.seeds)],
                     "bank": json.loads(bank.recipe),
                 }
             ),

@@ -17,8 +17,8 @@ class HSpaceSaveDirection(io.ComfyNode):
             node_id="HSpaceSaveDirection",
             display_name="Save Direction",
             category=CATEGORY,
-            description="Saves a direction to models/hspace_directions, with everything needed to use it and to find "
-            "it again.",
+            description="Saves a direction to models/hspace_directions, with everything needed to use it and the "
+            "recipe that found it.",
             search_aliases=["export direction", "write direction", "share"],
             inputs=[
                 HSpaceDirection.Input("direction", tooltip="The direction to keep."),

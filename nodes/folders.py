@@ -12,9 +12,9 @@ STARTER_DIRECTIONS = PACK / "demo" / "directions"
 
 def register_folders() -> None:
     """Make both folders known to ComfyUI, after those that extra_model_paths.yaml already names."""
-    for key, extra in ((DIRECTIONS, [str(STARTER_DIRECTIONS)]), (BANKS, [])):
+    for key, extra, listed in ((DIRECTIONS, [str(STARTER_DIRECTIONS)], {".safetensors"}), (BANKS, [], {"folder"})):
         configured, _ = folder_paths.folder_names_and_paths.get(key, ([], set()))
         own = str(Path(folder_paths.models_dir) / key)
         paths = list(dict.fromkeys([*configured, own, *extra]))
-        folder_paths.folder_names_and_paths[key] = (paths, {".safetensors"})
+        folder_paths.folder_names_and_paths[key] = (paths, listed)
     Path(folder_paths.models_dir, DIRECTIONS).mkdir(parents=True, exist_ok=True)

@@ -6,14 +6,16 @@ from functools import partial
 from pathlib import Path
 
 import folder_paths
+import torch
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..directions import Source, open_bank, safe_path, write_shard
 from . import unet
 from .digest import digest, model_digest, weights_fingerprint
 from .folders import BANKS
 from .inputs import BATCH_SIZE, CFG, first_seed_input
-from .sampling import Progress, sample, single_latent
+from .sampling import Progress, sample, seed_range, single_latent
 from .types import CATEGORY, HSpaceBank
 
 
@@ -69,7 +71,7 @@ class HSpaceSampleBank(io.ComfyNode):
         )
         recipe = recipe_of(model, **run.keywords, branch=branch)
         folder = bank_folder(name, recipe)
-        seeds = range(first_seed, first_seed + count)
+        seeds = seed_range(first_seed, count)
         missing = sorted(set(seeds) - recorded_seeds(folder))
         progress = Progress(model, math.ceil(len(missing) / batch_size) * (len(sigmas) - 1))
         source = source_of(model, latent, branch)
@@ -78,6 +80,7 @@ class HSpaceSampleBank(io.ComfyNode):
             recording, recorder = unet.record(model, branch)
             latents = run(recording, seeds=batch, on_step=progress)
             timesteps, h = recorder.trajectory()
+            require_timesteps(folder, timesteps)
             write_shard(folder, batch, timesteps=timesteps, h=h, latents=latents, source=source, recipe=recipe)
         bank = open_bank(folder).select(seeds)
         return io.NodeOutput(bank, {"samples": bank.latents()})
@@ -89,7 +92,7 @@ def recipe_of(model, *, positive, negative, cfg, sampler, sigmas, latent, branch
         "sample": unet.model_family(model),
         "model": model_digest(model),
         "positive": digest(positive),
-        "negative": digest(negative if cfg != 1 else None),
+        "negative": digest(negative),
         "cfg": cfg,
         "sampler": getattr(getattr(sampler, "sampler_function", sampler), "__name__", type(sampler).__name__),
         "sampler_digest": digest(sampler),
@@ -111,6 +114,15 @@ def bank_folder(name: str, recipe: str) -> Path:
     """The folder of the bank that this recipe makes; another recipe under the same name has another folder."""
     root = Path(folder_paths.get_folder_paths(BANKS)[0])
     return safe_path(root, f"{name}-{digest(recipe)}", suffix="")
+
+
+def require_timesteps(folder: Path, timesteps: Tensor) -> None:
+    """`ValueError` if the bank in `folder` was recorded at other timesteps."""
+    if any(folder.glob("*.safetensors")) and not torch.equal(open_bank(folder).timesteps, timesteps):
+        raise ValueError(
+            f"This sampler chooses its own timesteps for each picture: got {timesteps.tolist()}, wanted those of the "
+            "pictures before. Use a sampler with fixed steps, not dpm_adaptive."
+        )
 
 
 def recorded_seeds(folder: Path) -> set[int]:

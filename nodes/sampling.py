@@ -40,7 +40,7 @@ def sample(
     samples = guider.sample(
         noise,
         empty.expand(len(seeds), *empty.shape[1:]).clone(),
-        with_noise_per_sample(sampler, empty, sigmas, seeds, model.load_device),
+        with_noise_per_sample(sampler, latent, sigmas, seeds, model.load_device),
         sigmas,
         denoise_mask=latent.get("noise_mask"),
         callback=lambda step, x0, x, total: on_step(x0),
@@ -63,6 +63,13 @@ def single_latent(model, latent: dict) -> dict:
     return {**latent, "samples": samples}
 
 
+def seed_range(first: int, count: int) -> range:
+    """`count` seeds from `first` up. `ValueError` where they leave the 64 bits a seed has."""
+    if first + count > 1 << 64:
+        raise ValueError(f"Seeds end at {(1 << 64) - 1}: got {count} from {first}. Lower first_seed.")
+    return range(first, first + count)
+
+
 class Progress:
     """The node's progress bar over several sampling calls, with ComfyUI's own previews."""
 
@@ -77,20 +84,19 @@ class Progress:
         self.bar.update_absolute(self.done, preview=preview)
 
 
-def with_noise_per_sample(sampler, empty: Tensor, sigmas: Tensor, seeds: Sequence[int], device):
+def with_noise_per_sample(sampler, latent: dict, sigmas: Tensor, seeds: Sequence[int], device):
     """`sampler` with the noise of its steps drawn for each sample from that sample's own seed."""
     if len(seeds) > 1:
-        _require_independent(sampler)
+        _require_independent(sampler, masked="noise_mask" in latent)
     function = getattr(sampler, "sampler_function", None)
     if function is None or "noise_sampler" not in inspect.signature(function).parameters:
         return sampler
-    template = torch.empty(empty.shape, device=device)
-    code = inspect.unwrap(function).__code__  # past torch.no_grad
-    if "BrownianTreeNoiseSampler" in code.co_names:
-        positive = sigmas[sigmas > 0]
+    template = torch.empty(latent["samples"].shape, device=device)
+    if _uses_brownian_noise(function) and sigmas.max() > 0:
+        smallest = sigmas[sigmas > 0].min()
         on_cpu = not function.__name__.endswith("_gpu")
         batch = template.expand(len(seeds), *template.shape[1:])
-        noise = k_diffusion.BrownianTreeNoiseSampler(batch, positive.min(), sigmas.max(), seed=list(seeds), cpu=on_cpu)
+        noise = k_diffusion.BrownianTreeNoiseSampler(batch, smallest, sigmas.max(), seed=list(seeds), cpu=on_cpu)
     else:
         each = [k_diffusion.default_noise_sampler(template, seed=seed) for seed in seeds]
         noise = lambda sigma, sigma_next: torch.cat([draw(sigma, sigma_next) for draw in each])  # noqa: E731
@@ -98,7 +104,16 @@ def with_noise_per_sample(sampler, empty: Tensor, sigmas: Tensor, seeds: Sequenc
     return comfy.samplers.KSAMPLER(function, options, sampler.inpaint_options)
 
 
-def _require_independent(sampler) -> None:
+def _uses_brownian_noise(function) -> bool:
+    """Whether ComfyUI's sampler makes a Brownian tree when it is given no noise, itself or by calling one that does."""
+    called = getattr(inspect.unwrap(function), "__code__", None)  # past torch.no_grad
+    names = called.co_names if called else ()
+    return "BrownianTreeNoiseSampler" in names or any(
+        _uses_brownian_noise(getattr(k_diffusion, name)) for name in names if name.startswith("sample_")
+    )
+
+
+def _require_independent(sampler, *, masked: bool) -> None:
     """`ValueError` for samplers that mix the samples of a batch."""
     name = getattr(getattr(sampler, "sampler_function", None), "__name__", type(sampler).__name__)
     if not isinstance(sampler, comfy.samplers.KSAMPLER):
@@ -107,7 +122,7 @@ def _require_independent(sampler) -> None:
         reason = "chooses its steps by the whole batch"
     elif sampler.extra_options.get("s_churn", 0) > 0:
         reason = "draws its churn noise for the whole batch"
-    elif sampler.inpaint_options.get("random", False):
+    elif masked and sampler.inpaint_options.get("random", False):
         reason = "draws its inpainting noise for the whole batch"
     else:
         return

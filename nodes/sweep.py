@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from . import unet
 from .inputs import APPLY_TO, BATCH_SIZE, CFG, FIT, MASK, first_seed_input, window_inputs
 from .picture import grid
-from .sampling import Progress, sample, single_latent
+from .sampling import Progress, sample, seed_range, single_latent
 from .types import CATEGORY, HSpaceDirection
 
 
@@ -64,8 +64,10 @@ class HSpaceSweep(io.ComfyNode):
         batch_size, cfg, picture_size, start_percent, end_percent, apply_to, fit, mask=None,
     ):  # fmt: skip
         columns = parse_strengths(strengths)
+        if mask is not None and mask.ndim == 3 and len(mask) > 1:
+            raise ValueError(f"A sweep takes one mask for all pictures: got {len(mask)}. Pick one.")
         latent = single_latent(model, latent)
-        cells = [(seed, strength) for seed in range(first_seed, first_seed + rows) for strength in columns]
+        cells = [(seed, strength) for seed in seed_range(first_seed, rows) for strength in columns]
         progress = Progress(model, math.ceil(len(cells) / batch_size) * (len(sigmas) - 1))
         window = dict(start_percent=start_percent, end_percent=end_percent, apply_to=apply_to, fit=fit, mask=mask)
         decoded = []

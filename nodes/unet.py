@@ -14,8 +14,8 @@ from ..directions import Direction
 Branch = Literal["positive", "negative"]
 Fit = Literal["resize", "exact", "channel mean"]
 
-_CHUNK_KINDS = {"positive": (0,), "negative": (1,), "both": (0, 1)}
-"""What `cond_or_uncond` calls the chunks of a batch."""
+_CHUNK_KINDS = {"positive": 0, "negative": 1}
+"""What `cond_or_uncond` calls the chunks of a batch; guiders with a third prompt number it 2."""
 
 
 def model_family(model) -> str:
@@ -26,6 +26,7 @@ def model_family(model) -> str:
 def require_bottleneck(model) -> None:
     """`ValueError` with the model's name unless it is a UNet with a middle block."""
     unet = model.get_model_object("diffusion_model")
+    unet = getattr(unet, "_orig_mod", unet)  # past torch.compile
     middle = unet.middle_block if isinstance(unet, UNetModel) else getattr(unet, "mid_block", None)
     if middle is None:
         raise ValueError(
@@ -47,25 +48,29 @@ def require_fit(model, direction: Direction) -> None:
 class Recorder:
     """A patch that reads h. It lives for one sampling call and is the pack's only mutable value.
 
-    Where a sampler evaluates a timestep twice (Heun's corrector), the last evaluation counts.
+    Where a sampler evaluates a timestep twice (Heun's corrector), the last evaluation counts. A second pass over the
+    same x is a guidance's (PAG, SLG) and is not recorded.
     """
 
     def __init__(self, branch: Branch):
         self.branch = branch
         self.h: dict[float, Tensor] = {}
+        self.x: dict[float, Tensor] = {}
 
     def __call__(self, args: dict) -> dict:
         kinds = args["transformer_options"]["cond_or_uncond"]
-        chunks = args["h"].chunk(len(kinds))
-        wanted = [chunk for chunk, kind in zip(chunks, kinds, strict=True) if kind in _CHUNK_KINDS[self.branch]]
+        pairs = zip(kinds, args["x"].chunk(len(kinds)), args["h"].chunk(len(kinds)), strict=True)
+        wanted = [(x, h) for kind, x, h in pairs if kind == _CHUNK_KINDS[self.branch]]
         if len(wanted) > 1:
             raise ValueError(
                 f"The {self.branch} conditioning has {len(wanted)} parts (areas or combined prompts), wanted one: "
                 "record with a single prompt."
             )
-        if wanted:
+        for x, h in wanted:
             timestep = float(args["timesteps"][0])
-            self.h[timestep] = wanted[0].to("cpu", torch.float16, copy=True)
+            if timestep not in self.x or not torch.equal(self.x[timestep], x):
+                self.x[timestep] = x.clone()
+                self.h[timestep] = h.to("cpu", torch.float16, copy=True)
         return {"h": args["h"]}
 
     def trajectory(self) -> tuple[Tensor, Tensor]:
@@ -108,14 +113,14 @@ class Injection:
                 f"A mask for each picture is needed, or one for all: got {len(delta)} masks for {samples} pictures."
             )
         chunks = [
-            chunk + delta if kind in _CHUNK_KINDS[self.apply_to] else chunk
+            chunk + delta if self.apply_to == "both" or kind == _CHUNK_KINDS[self.apply_to] else chunk
             for chunk, kind in zip(h.chunk(len(options["cond_or_uncond"])), options["cond_or_uncond"], strict=True)
         ]
         return {"h": torch.cat(chunks)}
 
     def _delta(self, h: Tensor, timestep: Tensor) -> Tensor:
         """What to add to each sample of a chunk: `(1 or b, c, h, w)` like h."""
-        delta = self.direction.at(timestep)
+        delta = self.direction.at(timestep).to(h.device)
         if delta.shape[1] != h.shape[1]:
             raise ValueError(
                 f'"{self.direction.name}" does not fit this model: got {delta.shape[1]} channels, wanted '
@@ -123,9 +128,9 @@ class Injection:
             )
         delta = fit_to(delta, (h.shape[2], h.shape[3]), self.fit, self.direction.name)
         if self.mask is not None:
-            delta = delta * adaptive_avg_pool2d(self.mask.unsqueeze(1), h.shape[2:])
-        strengths = torch.tensor(self.strengths).reshape(-1, 1, 1, 1)
-        return (strengths * delta).to(h)
+            delta = delta * adaptive_avg_pool2d(self.mask.to(h.device).unsqueeze(1), h.shape[2:])
+        strengths = torch.tensor(self.strengths, device=h.device).reshape(-1, 1, 1, 1)
+        return (strengths * delta).to(h.dtype)
 
 
 def fit_to(delta: Tensor, size: tuple[int, int], fit: Fit, name: str) -> Tensor:

@@ -1,3 +1,5 @@
+import resource
+
 import pytest
 import torch
 from planted import SHAPE, SOURCE, TIMESTEPS, bank, trajectories
@@ -92,3 +94,16 @@ def test_an_overflowing_h_is_refused_and_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match="not finite in float16"):
         bank(tmp_path, h)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_shard(tmp_path):
+    h, _ = trajectories(40)
+    whole = bank(tmp_path, h[:2])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(ValueError, match="Could not write seed-.*Nothing was changed"):
+            bank(tmp_path, h, order=list(range(2, 40)), shard=38)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == [whole.shards[0].path.name]

@@ -63,6 +63,8 @@ def test_a_foreign_file_is_refused(tmp_path):
         ({"family": None}, "'family'"),
         ({"recipe": "{"}, "not a whole direction file"),
         ({"image_size": "7"}, "not a whole direction file"),
+        ({"image_size": "[Infinity, 1]"}, "not a whole direction file"),
+        ({"image_size": '["a", 1]'}, "not a whole direction file"),
     ],
 )
 def test_damaged_metadata_is_refused(tmp_path, changes, message):
@@ -89,7 +91,8 @@ def test_further_tensors_in_a_file_are_refused(tmp_path):
 @pytest.mark.parametrize(
     "name",
     ["", " ", ".", "..", "../smile", "a/../../b", "/etc/smile", "a//b", "C:/smile", "a\\b", "con", "NUL.x", "a\0b",
-     "a\nb", "smile ", ".hidden", "x" * 101, "a/"],
+     "a\nb", "smile ", ".hidden", "x" * 101, "a/",
+     "长" * 40],
 )  # fmt: skip
 def test_a_name_that_is_no_file_name_is_refused(tmp_path, name):
     with pytest.raises(ValueError, match="can't be a file name"):
@@ -106,6 +109,12 @@ def test_a_symlink_out_of_the_folder_is_refused(tmp_path):
 
 def test_a_sub_folder_and_the_suffix_are_understood(tmp_path):
     assert safe_path(tmp_path, "people/smile.safetensors") == tmp_path / "people" / "smile.safetensors"
+
+
+def test_a_folder_that_is_a_file_is_said(tmp_path):
+    (tmp_path / "people").write_text("")
+    with pytest.raises(ValueError, match="Could not write smile.safetensors"):
+        save_direction(direction(), tmp_path / "people" / "smile.safetensors")
 
 
 @pytest.fixture

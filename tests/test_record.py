@@ -1,6 +1,10 @@
 """Sample Bank: what it keeps, when it samples again, and what it survives."""
 
 import importlib
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -136,6 +140,68 @@ def test_a_lora_or_a_patch_with_other_settings_is_another_bank(record, model, fo
     for variant in variants:
         sample_bank(record, variant, count=1)
     assert len(list(folder.iterdir())) == len(variants)
+
+
+def test_another_prediction_type_or_wrapper_is_another_digest(record, model):
+    from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
+
+    variants = [model]
+    for kind in ("eps", "v_prediction"):
+        variants += ModelSamplingDiscrete().patch(model, kind, zsnr=False)
+    for scale in (1.0, 2.0):
+        wrapped = model.clone()
+        wrapped.add_wrapper_with_key(
+            "diffusion_model", "ours", partial(lambda run, *args, scale: run(*args), scale=scale)
+        )
+        variants.append(wrapped)
+    digests = [record.model_digest(variant) for variant in variants]
+    assert len(set(digests)) == len(digests)
+    assert digests == [record.model_digest(variant) for variant in variants]
+
+
+def test_a_patch_that_knows_its_own_model_has_a_digest(record, model):
+    patched = model.clone()
+    patched.set_model_sampler_cfg_function(lambda args: patched and args["cond"])
+    assert record.model_digest(patched) != record.model_digest(model)
+
+
+def test_the_digest_is_the_same_in_another_process(record, model):
+    program = (
+        "import sys; sys.argv = ['main.py', '--cpu']; sys.path[:0] = [{comfy!r}, {tests!r}]\n"
+        "import comfy.options; comfy.options.enable_args_parsing(); import comfy.cli_args, comfy.samplers\n"
+        "import importlib.util\n"
+        "spec = importlib.util.spec_from_file_location('digest', {digest!r})\n"
+        "digest = importlib.util.module_from_spec(spec); spec.loader.exec_module(digest)\n"
+        "import models\n"
+        "sampler = comfy.samplers.sampler_object('euler_ancestral')\n"
+        "print(digest.model_digest(models.sd15()), digest.digest(sampler), digest.digest(models.conditioning(1)))"
+    )
+    import comfy.samplers
+
+    here = Path(__file__).parent
+    paths = {
+        "comfy": str(Path(comfy.samplers.__file__).parents[1]),
+        "tests": str(here),
+        "digest": str(here.parent / "nodes" / "digest.py"),
+    }
+    output = subprocess.run([sys.executable, "-c", program.format(**paths)], capture_output=True, text=True, check=True)
+    sampler = comfy.samplers.sampler_object("euler_ancestral")
+    expected = [record.model_digest(model), record.digest(sampler), record.digest(conditioning(1))]
+    assert output.stdout.split() == expected
+
+
+def test_a_sampler_that_chooses_its_own_timesteps_is_refused_and_leaves_a_whole_bank(record, model, folder):
+    with pytest.raises(ValueError, match="not dpm_adaptive"):
+        sample_bank(record, model, sampler="dpm_adaptive", batch_size=1, count=3)
+    assert len(list(folder.glob("*/*.safetensors"))) == 1
+
+
+def test_a_bank_whose_files_are_gone_says_so(record, model, folder):
+    bank, _ = sample_bank(record, model, count=2)
+    for path in folder.glob("*/*.safetensors"):
+        path.unlink()
+    with pytest.raises(ValueError, match="A part of the bank is gone"):
+        bank.h(0)
 
 
 def test_applied_weights_do_not_change_the_fingerprint(record, model):

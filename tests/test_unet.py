@@ -111,6 +111,29 @@ def test_combined_prompts_are_refused_while_recording(kinds, unet):
         core_sample(recording, "euler", sigmas(model, 2), positive + conditioning(3), negative, latent, 0)
 
 
+def test_the_extra_pass_of_a_guidance_is_not_recorded(kinds, unet):
+    from comfy_extras.nodes_pag import PerturbedAttentionGuidance
+
+    model = kinds["sd"][0]
+    plain, recorder = unet.record(model, "positive")
+    run(plain, kinds["sd"], steps=1)
+    guided, guided_recorder = unet.record(PerturbedAttentionGuidance.execute(model, 3.0).result[0], "positive")
+    run(guided, kinds["sd"], steps=1)
+    assert torch.equal(recorder.trajectory()[1], guided_recorder.trajectory()[1])
+
+
+def test_both_edits_every_prompt_of_a_guider_with_three(kinds, pack, unet):
+    kind = kinds["sd"]
+    d = direction(pack, unet, kind[0], kind[4])
+    patch = unet.inject(kind[0], d, [1.0]).model_options["transformer_options"]["patches"]["middle_block_after_patch"][
+        0
+    ]
+    h = torch.zeros(3, *kind[4])
+    options = {"cond_or_uncond": [2, 1, 0], "sigmas": torch.tensor([1.0])}
+    edited = patch({"h": h, "timesteps": torch.tensor([999.0] * 3), "transformer_options": options})["h"]
+    torch.testing.assert_close(edited, d.delta[:1].expand(3, -1, -1, -1))
+
+
 @pytest.mark.parametrize("sampler", ["euler", "euler_ancestral", "dpmpp_2m_sde"])
 def test_what_changes_nothing_is_bit_identical_to_no_node(kind, pack, unet, sampler):
     model, shape = kind[0], kind[4]

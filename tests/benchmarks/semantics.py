@@ -121,8 +121,23 @@ def write(rows: list[dict], attributes) -> None:
             for strong in [abs(rho) > 0.9]
         ]
         lines.append(f"| {row['name']} | " + " | ".join(cells) + " |")
+    found, random = rows[:COMPONENTS], rows[COMPONENTS:]
+    lines += [
+        "",
+        f"{steady(found)} of {len(found)} components move an attribute with a correlation over .9, {steady(random)} "
+        f"of {len(random)} random directions; the largest change per unit is {largest(found):.2f} standard deviations "
+        f"by a component and {largest(random):.2f} by a random direction.",
+    ]
     (DOCS / "semantics.md").write_text("\n".join([*lines, "", "![](semantics.png)", ""]))
     plot(rows, attributes)
+
+
+def steady(rows: list[dict]) -> int:
+    return sum(max(map(abs, row["spearman"])) > 0.9 for row in rows)
+
+
+def largest(rows: list[dict]) -> float:
+    return max(abs(effect) for row in rows for effect in row["effect"])
 
 
 def plot(rows: list[dict], attributes) -> None:
@@ -145,7 +160,13 @@ def plot(rows: list[dict], attributes) -> None:
             for x, effect in enumerate(row["effect"]):
                 strong = abs(row["spearman"][x]) > 0.6
                 axis.text(
-                    x, y, f"{effect:+.1f}", ha="center", va="center", fontsize=7, color="white" if strong else "black"
+                    x,
+                    y,
+                    f"{effect:+.1f}".replace("-0.0", "0").replace("+0.0", "0"),
+                    ha="center",
+                    va="center",
+                    fontsize=7,
+                    color="white" if strong else "black",
                 )
     figure.colorbar(image, ax=axes, label="Spearman correlation with strength")
     figure.suptitle(
