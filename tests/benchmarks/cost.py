@@ -1,6 +1,6 @@
 """What injecting and recording cost: step times of an SD 1.5-size UNet with and without, in turn, in one run.
 
-python -m pytest tests/benchmarks/cost.py -s          (about three minutes on two cores; random weights, float32, 256 px)
+python -m pytest tests/benchmarks/cost.py -s          (three minutes on two cores; random weights, float32, 256 px)
 """
 
 import importlib
