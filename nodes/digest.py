@@ -85,7 +85,7 @@ def _parts(value: object) -> list:
         case MethodType():
             return [value.__func__, value.__self__]
         case FunctionType():
-            closed_over = inspect.getclosurevars(inspect.unwrap(value)).nonlocals
+            closed_over = inspect.getclosurevars(value).nonlocals
             return [value.__module__, value.__qualname__, closed_over, value.__defaults__, value.__kwdefaults__]
     slots = {name: getattr(value, name, None) for name in getattr(type(value), "__slots__", ())}
     return [type(value), slots, getattr(value, "__dict__", None)]

@@ -72,7 +72,9 @@ class HSpaceSampleBank(io.ComfyNode):
         recipe = recipe_of(model, **run.keywords, branch=branch)
         folder = bank_folder(name, recipe)
         seeds = seed_range(first_seed, count)
-        missing = sorted(set(seeds) - recorded_seeds(folder))
+        bank = open_bank(folder) if any(folder.glob("*.safetensors")) else None
+        missing = sorted(set(seeds) - set(bank.seeds if bank else ()))
+        expected = bank.timesteps if bank else None
         progress = Progress(model, math.ceil(len(missing) / batch_size) * (len(sigmas) - 1))
         source = source_of(model, latent, branch)
         for first in range(0, len(missing), batch_size):
@@ -80,7 +82,7 @@ class HSpaceSampleBank(io.ComfyNode):
             recording, recorder = unet.record(model, branch)
             latents = run(recording, seeds=batch, on_step=progress)
             timesteps, h = recorder.trajectory()
-            require_timesteps(folder, timesteps)
+            expected = same_timesteps(expected, timesteps)
             write_shard(folder, batch, timesteps=timesteps, h=h, latents=latents, source=source, recipe=recipe)
         bank = open_bank(folder).select(seeds)
         return io.NodeOutput(bank, {"samples": bank.latents()})
@@ -116,17 +118,14 @@ def bank_folder(name: str, recipe: str) -> Path:
     return safe_path(root, f"{name}-{digest(recipe)}", suffix="")
 
 
-def require_timesteps(folder: Path, timesteps: Tensor) -> None:
-    """`ValueError` if the bank in `folder` was recorded at other timesteps."""
-    if any(folder.glob("*.safetensors")) and not torch.equal(open_bank(folder).timesteps, timesteps):
+def same_timesteps(expected: Tensor | None, timesteps: Tensor) -> Tensor:
+    """`timesteps`. `ValueError` if the bank's pictures so far were recorded at others."""
+    if expected is not None and not torch.equal(expected, timesteps):
         raise ValueError(
-            f"This sampler chooses its own timesteps for each picture: got {timesteps.tolist()}, wanted those of the "
-            "pictures before. Use a sampler with fixed steps, not dpm_adaptive."
+            f"This sampler chooses its own timesteps for each picture: got {timesteps.tolist()}, wanted "
+            f"{expected.tolist()} as before. Use a sampler with fixed steps, not dpm_adaptive."
         )
-
-
-def recorded_seeds(folder: Path) -> set[int]:
-    return set(open_bank(folder).seeds) if any(folder.glob("*.safetensors")) else set()
+    return timesteps
 
 
 NODES = [HSpaceSampleBank]
