@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from attributes import AttributeClassifier
 from faces import ATTRIBUTES, Face, render, render_batch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import save_file
+from torch import Tensor
 from torch.nn import functional as F
 
 BATCH = 64
 LEARNING_RATE = 2e-3
-WIDTHS, STRIDES = (24, 48, 80, 112, 128), (2, 1, 2, 2, 2)
 FIRST_SEED, HELD_OUT_SEED = 10_000_000, 20_000_000
 
 BINARY = [ATTRIBUTES.index(name) for name in ("glasses", "beard")]
@@ -31,41 +31,16 @@ LOWEST = np.array(astuple(Face(-1, -1, 0, 0, 0, 0, 0, 0, 0, 0.35)), np.float32)
 HIGHEST = np.ones(len(ATTRIBUTES), np.float32)
 
 
-class Classifier(nn.Module):
-    """The ten attributes of pictures `(n, 3, 64, 64)` in [-1, 1]."""
+def new_classifier() -> AttributeClassifier:
+    return AttributeClassifier(ATTRIBUTES, tuple(ATTRIBUTES[i] for i in BINARY))
 
-    def __init__(self):
-        super().__init__()
-        layers: list[nn.Module] = []
-        for before, width, stride in zip((3, *WIDTHS), WIDTHS, STRIDES, strict=False):
-            layers += [nn.Conv2d(before, width, 3, stride, 1), nn.GroupNorm(8, width), nn.SiLU()]
-        self.features = nn.Sequential(*layers)
-        self.head = nn.Linear(WIDTHS[-1] * 4 * 4, len(ATTRIBUTES))
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """`(n, 10)`: attribute units, but a logit for each binary attribute."""
-        return self.head(self.features(pictures).flatten(1))
-
-    @torch.no_grad()
-    def scores(self, pictures: Tensor) -> Tensor:
-        """`(n, 10)` in attribute units, a probability for each binary attribute."""
-        scores = torch.cat([self(chunk) for chunk in pictures.split(256)])
-        scores[:, BINARY] = scores[:, BINARY].sigmoid()
-        return scores
-
-    def save(self, folder: Path, **info: object) -> None:
-        """`model.safetensors` in float16 and `config.json`, which holds `info`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.half() for name, tensor in self.state_dict().items()}, folder / "model.safetensors")
-        config = {"attributes": ATTRIBUTES, "binary": [ATTRIBUTES[i] for i in BINARY], **info}
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-
-    @classmethod
-    def load(cls, folder: Path) -> "Classifier":
-        """The saved classifier, float32, ready to judge."""
-        classifier = cls()
-        classifier.load_state_dict({name: t.float() for name, t in load_file(folder / "model.safetensors").items()})
-        return classifier.eval()
+def save(classifier: AttributeClassifier, folder: Path, **info: object) -> None:
+    """`model.safetensors` in float16 and `config.json`, which holds `info`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.half() for name, tensor in classifier.state_dict().items()}, folder / "model.safetensors")
+    config = {"attributes": ATTRIBUTES, "binary": [ATTRIBUTES[i] for i in BINARY], **info}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 def to_tensor(pictures: np.ndarray) -> Tensor:
@@ -102,7 +77,7 @@ def loss_of(raw: Tensor, attributes: Tensor) -> Tensor:
     return squared.mean() + F.binary_cross_entropy_with_logits(raw[:, BINARY], attributes[:, BINARY])
 
 
-def train(classifier: Classifier, steps: int) -> None:
+def train(classifier: AttributeClassifier, steps: int) -> None:
     """Fit in place; the learning rate warms up for 50 steps and falls on a cosine to zero."""
     optimiser = torch.optim.AdamW(classifier.parameters(), lr=LEARNING_RATE, weight_decay=1e-3)
     started, recent = time.perf_counter(), 0.0
@@ -128,7 +103,7 @@ def area_under_curve(scores: np.ndarray, labels: np.ndarray) -> float:
     return float((positive[:, None] > negative).mean() + 0.5 * (positive[:, None] == negative).mean())
 
 
-def held_out_accuracy(classifier: Classifier, n: int = 2000, seed: int = HELD_OUT_SEED) -> dict[str, float]:
+def held_out_accuracy(classifier: AttributeClassifier, n: int = 2000, seed: int = HELD_OUT_SEED) -> dict[str, float]:
     """For faces of the data's own distribution: correlation per attribute, area under the curve for binary ones."""
     pictures, attributes = render_batch(n, seed)
     scores = classifier.scores(to_tensor(pictures)).numpy()
@@ -145,11 +120,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     torch.manual_seed(0)
-    classifier = Classifier()
+    classifier = new_classifier()
     train(classifier, options.steps)
-    classifier.save(options.out)
-    accuracy = held_out_accuracy(Classifier.load(options.out))
-    classifier.save(options.out, steps=options.steps, held_out=accuracy)
+    save(classifier, options.out)
+    accuracy = held_out_accuracy(AttributeClassifier.load(options.out))
+    save(classifier, options.out, steps=options.steps, held_out=accuracy)
     for name, value in accuracy.items():
         print(f"{name:12} {value:.4f}")
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from classifier import Classifier, to_tensor
+from attributes import AttributeClassifier
+from classifier import to_tensor
 from diffusers import DDIMScheduler, UNet2DModel
 from faces import ATTRIBUTES, render_batch
 from PIL import Image
@@ -65,7 +66,7 @@ class Sampler:
         return pictures.numpy(), torch.stack(own_h, 1)
 
 
-def measure_swap(sampler: Sampler, classifier: Classifier) -> Table:
+def measure_swap(sampler: Sampler, classifier: AttributeClassifier) -> Table:
     """Per attribute, how much of the score of a face with another's h follows the other: 1 all, 0 nothing.
 
     `donor` and `own` are the least-squares weights of the two faces' scores; `share` is donor / (donor + own).
@@ -84,7 +85,7 @@ def measure_swap(sampler: Sampler, classifier: Classifier) -> Table:
     return table
 
 
-def measure_distribution(generated: np.ndarray, fresh: np.ndarray, classifier: Classifier) -> Table:
+def measure_distribution(generated: np.ndarray, fresh: np.ndarray, classifier: AttributeClassifier) -> Table:
     """Scores of generated pictures beside those of fresh renders: mean, standard deviation, Kolmogorov-Smirnov."""
     ours, theirs = (classifier.scores(to_tensor(pictures)).numpy() for pictures in (generated, fresh))
     table: Table = {}
@@ -151,7 +152,7 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     render = runpy.run_path(str(options.renderer))["render_batch"] if options.renderer else render_batch
-    sampler, classifier = Sampler(options.model), Classifier.load(options.classifier)
+    sampler, classifier = Sampler(options.model), AttributeClassifier.load(options.classifier)
     results: dict[str, Table] = {}
     if "swap" in options.parts:
         results["swap"] = report("swap", measure_swap(sampler, classifier))

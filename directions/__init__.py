@@ -1,19 +1,37 @@
 """The mathematics of h-space directions: tensors in, immutable values out. Never imports ComfyUI."""
 
+from .algebra import combine, cosines, on_common_timesteps, orthogonalise
 from .bank import Bank, open_bank, write_shard
 from .direction import SITE, Direction, DirectionSet, Source
 from .files import load_direction, safe_path, save_direction
+from .leakage import Leakage, change
 from .pca import find_components
+from .score_files import read_scores
+from .scores import Scores
+from .supervised import Found, find_from_examples, find_from_scores
+from .weighted import Trust
 
 __all__ = [
     "SITE",
     "Bank",
     "Direction",
     "DirectionSet",
+    "Found",
+    "Leakage",
+    "Scores",
     "Source",
+    "Trust",
+    "change",
+    "combine",
+    "cosines",
     "find_components",
+    "find_from_examples",
+    "find_from_scores",
     "load_direction",
+    "on_common_timesteps",
     "open_bank",
+    "orthogonalise",
+    "read_scores",
     "safe_path",
     "save_direction",
     "write_shard",

@@ -5,7 +5,7 @@ they were made, so shards recorded elsewhere join a bank by being copied into it
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,8 @@ from .direction import Source
 from .files import write_whole
 
 FORMAT, FORMAT_VERSION = "hspace-bank", "1"
+SLICE_ELEMENTS = 1 << 24
+"""Numbers of h read at a time: 64 MiB of float32."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,12 @@ class Bank:
     def h(self, step: int, channels: slice = slice(None)) -> Tensor:
         """h at the `step`-th timestep, `(n, c, h, w)` float32, reading only those channels of it."""
         return self._read("h", lambda rows: rows[:, step : step + 1, channels].squeeze(1)).float()
+
+    def slices(self) -> Iterator[slice]:
+        """Slices of channels, so that `h` of all trajectories at one step is read in pieces of bounded size."""
+        channels, height, width = self.shape
+        at_once = max(1, SLICE_ELEMENTS // (len(self) * height * width))
+        return (slice(first, first + at_once) for first in range(0, channels, at_once))
 
     def latents(self, first: int = 0, last: int | None = None) -> Tensor:
         """The finished latents of the trajectories `first` to `last`, `(n, ...)` float32."""

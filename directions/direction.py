@@ -83,24 +83,21 @@ class Direction:
         weight = ((earlier - wanted) / (earlier - later)).reshape(-1, 1, 1, 1)
         return torch.lerp(self.delta[after - 1], self.delta[after], weight)
 
-    def unit_norm(self) -> "Direction":
-        """The same direction, of norm 1 over `(t, c, h, w)`."""
-        norm = self.delta.double().norm()
-        if norm == 0:
-            raise ValueError(f'Direction "{self.name}" is zero: it points nowhere and has no unit.')
-        return self._derived((self.delta / norm).float(), {"unit norm": self._recipe()}, unit="norm 1")
-
-    def renamed(self, name: str) -> "Direction":
-        return replace(self, name=name)
-
-    def __add__(self, other: "Direction") -> "Direction":
+    def require_same_space(self, other: "Direction") -> None:
+        """`ValueError` unless `other` can be added to this direction."""
         self.source.require_match(other.source)
         if self.delta.shape[1:] != other.delta.shape[1:]:
             raise ValueError(
                 f'"{self.name}" and "{other.name}" differ in size: got {tuple(other.delta.shape[1:])}, wanted '
                 f"{tuple(self.delta.shape[1:])} (channels, height, width). Find both at the same image size."
             )
-        timesteps = _merged(self.timesteps, other.timesteps)
+
+    def renamed(self, name: str) -> "Direction":
+        return replace(self, name=name)
+
+    def __add__(self, other: "Direction") -> "Direction":
+        self.require_same_space(other)
+        timesteps = common_timesteps(self.timesteps, other.timesteps)
         return replace(
             self,
             delta=self.at(timesteps) + other.at(timesteps),
@@ -143,7 +140,7 @@ class Direction:
         return replace(self, delta=delta, recipe=json.dumps(recipe), name=name or self.name, unit=unit or self.unit)
 
 
-def _merged(a: Tensor, b: Tensor) -> Tensor:
+def common_timesteps(a: Tensor, b: Tensor) -> Tensor:
     """Both sets of timesteps, descending. A direction of one timestep is constant, so it adds none."""
     if len(a) == 1 or len(b) == 1:
         return b if len(a) == 1 else a

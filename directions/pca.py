@@ -5,7 +5,7 @@ matrix of the centred data has the same spectrum as the d x d covariance and is 
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -16,8 +16,6 @@ from torch import Tensor
 from .bank import Bank
 from .direction import Direction, DirectionSet
 
-SLICE_ELEMENTS = 1 << 24
-"""Numbers read from the bank at a time: 64 MiB of float32."""
 SPARE_COMPONENTS = 8
 """Further components computed per timestep, so that one which falls out of the first k is still followed."""
 
@@ -109,12 +107,6 @@ def _whole_trajectory(bank: Bank, k: int, on_progress: Progress) -> tuple[Tensor
     return deltas, spectrum
 
 
-def _slices(bank: Bank) -> Iterator[slice]:
-    channels, height, width = bank.shape
-    at_once = max(1, SLICE_ELEMENTS // (len(bank) * height * width))
-    return (slice(first, first + at_once) for first in range(0, channels, at_once))
-
-
 def _centred(bank: Bank, step: int, channels: slice) -> Tensor:
     h = bank.h(step, channels).flatten(1)
     return h - h.mean(0)
@@ -123,7 +115,7 @@ def _centred(bank: Bank, step: int, channels: slice) -> Tensor:
 def _gram(bank: Bank, step: int) -> Tensor:
     """`(n, n)` float64: inner products of the centred trajectories at one step."""
     gram = torch.zeros(len(bank), len(bank), dtype=torch.float64)
-    for channels in _slices(bank):
+    for channels in bank.slices():
         h = _centred(bank, step, channels)
         gram += h @ h.T
     return gram
@@ -144,7 +136,7 @@ def _leading(gram: Tensor, k: int, at_most: int) -> tuple[Tensor, Tensor]:
 
 def _project(bank: Bank, step: int, weights: Tensor) -> Tensor:
     """`weights (n, k)` transposed times the centred trajectories at one step: `(k, d)` float32."""
-    return torch.cat([weights.T.float() @ _centred(bank, step, channels) for channels in _slices(bank)], dim=1)
+    return torch.cat([weights.T.float() @ _centred(bank, step, channels) for channels in bank.slices()], dim=1)
 
 
 def _largest_positive(components: Tensor) -> Tensor:

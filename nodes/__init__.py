@@ -2,7 +2,21 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import files, find, inject, load, record, sweep
+from . import (
+    algebra,
+    classifier,
+    files,
+    find,
+    inject,
+    leakage,
+    load,
+    mark,
+    record,
+    scores,
+    supervised,
+    sweep,
+    text,
+)
 from .folders import register_folders
 
 
@@ -11,4 +25,8 @@ class HSpaceExtension(ComfyExtension):
         register_folders()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [*load.NODES, *record.NODES, *find.NODES, *files.NODES, *inject.NODES, *sweep.NODES]
+        modules = [
+            *(load, record, find, classifier, scores, text, mark, supervised),
+            *(algebra, files, inject, sweep, leakage),
+        ]
+        return [node for module in modules for node in module.NODES]

@@ -1,10 +1,9 @@
 """Find directions in a bank, and pick one."""
 
-import comfy.model_management
-import comfy.utils
 from comfy_api.latest import io
 
 from ..directions import find_components
+from .finder_progress import finder_progress
 from .types import CATEGORY, HSpaceBank, HSpaceDirection, HSpaceDirections
 
 
@@ -45,13 +44,7 @@ class HSpaceFindPCA(io.ComfyNode):
 
     @classmethod
     def execute(cls, bank, components, span):
-        bar = comfy.utils.ProgressBar(1)
-
-        def on_progress(done: int, total: int) -> None:
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            bar.update_absolute(done, total)
-
-        return io.NodeOutput(find_components(bank, components, span=span, on_progress=on_progress))
+        return io.NodeOutput(find_components(bank, components, span=span, on_progress=finder_progress()))
 
 
 class HSpacePickDirection(io.ComfyNode):

@@ -17,6 +17,13 @@ BATCH_SIZE = io.Int.Input(
     max=256,
     tooltip="Pictures sampled at once. Changes speed and memory, not the pictures. 1 to 16.",
 )
+DECODE_SIZE = io.Int.Input(
+    "batch_size",
+    default=16,
+    min=1,
+    max=256,
+    tooltip="Pictures decoded and judged at once. Changes speed and memory, not the scores. 4 to 32.",
+)
 APPLY_TO = io.Combo.Input(
     "apply_to",
     options=["both", "positive", "negative"],

@@ -1,4 +1,4 @@
-"""Labelled grids of pictures."""
+"""Labelled grids and sheets of pictures."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,10 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-PAPER, INK, FAINT, ACCENT = "#ffffff", "#1b1b1f", "#6b6b76", "#0072b2"
+PAPER, INK, FAINT, ACCENT, OPPOSITE = "#ffffff", "#1b1b1f", "#6b6b76", "#0072b2", "#d55e00"
+"""The last two are told apart by colour-blind people too (Okabe and Ito)."""
+
+SHEET_COLUMNS = 10
 
 
 def grid(
@@ -46,6 +49,37 @@ def grid(
         for column in range(columns):
             picture = _resized(pictures[row, column], (width, height))
             sheet.paste(picture, (left + column * (width + gap), y))
+    return to_image(sheet)
+
+
+def contact_sheet(pictures: Tensor, labels: Sequence[str], marks: Sequence[bool | None], size: int) -> Tensor:
+    """A sheet `(1, height, width, 3)` of `pictures (n, height, width, 3)` in 0..1, ten in a row, a label under each.
+
+    Pictures marked True are framed in blue with a plus, those marked False in orange with a minus.
+    """
+    height, width = pictures.shape[1:3]
+    scale = size / max(height, width)
+    width, height = round(width * scale), round(height * scale)
+    gap, text = max(4, size // 20), max(12, size // 8)
+    font = ImageFont.load_default(text)
+    columns = min(len(pictures), SHEET_COLUMNS)
+    cell = width + 2 * gap, height + round(text * 1.4) + gap
+    sheet = Image.new("RGB", (columns * cell[0] + gap, -(-len(pictures) // columns) * cell[1] + 2 * gap), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for i, (picture, label, mark) in enumerate(zip(pictures, labels, marks, strict=True)):
+        x, y = gap + i % columns * cell[0] + gap // 2, gap + i // columns * cell[1] + gap // 2
+        colour = FAINT if mark is None else ACCENT if mark else OPPOSITE
+        if mark is not None:
+            frame = max(2, gap // 2)
+            pen.rectangle((x - frame, y - frame, x + width + frame - 1, y + height + frame - 1), fill=colour)
+            label += " +" if mark else " \u2212"
+        sheet.paste(_resized(picture, (width, height)), (x, y))
+        pen.text((x + width / 2, y + height + gap / 2), label, colour, font, anchor="ma")
+    return to_image(sheet)
+
+
+def to_image(sheet: Image.Image) -> Tensor:
+    """A ComfyUI IMAGE `(1, height, width, 3)` in 0..1."""
     return torch.from_numpy(np.asarray(sheet).copy()).unsqueeze(0) / 255
 
 

@@ -2,7 +2,8 @@
 
 import json
 import math
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import folder_paths
@@ -10,7 +11,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..directions import Source, open_bank, safe_path, write_shard
+from ..directions import Bank, Source, open_bank, safe_path, write_shard
 from . import unet
 from .digest import digest, model_digest, weights_fingerprint
 from .folders import BANKS
@@ -64,28 +65,60 @@ class HSpaceSampleBank(io.ComfyNode):
     ):
         if count < 1:
             raise ValueError(f"A bank needs pictures: got count {count}, wanted 1 or more. Raise count.")
-        unet.require_bottleneck(model)
-        latent = single_latent(model, latent)
-        run = partial(
-            sample, positive=positive, negative=negative, cfg=cfg, sampler=sampler, sigmas=sigmas, latent=latent
-        )
-        recipe = recipe_of(model, **run.keywords, branch=branch)
+        settings = dict(positive=positive, negative=negative, cfg=cfg, sampler=sampler, sigmas=sigmas)
+        (bank,) = record_banks(
+            model, {name: settings}, latent=latent, seeds=seed_range(first_seed, count), batch_size=batch_size,
+            branch=branch,
+        )  # fmt: skip
+        return io.NodeOutput(bank, {"samples": bank.latents()})
+
+
+def record_banks(
+    model, settings: Mapping[str, dict], *, latent: dict, seeds: Sequence[int], batch_size: int, branch: str
+) -> list[Bank]:
+    """A bank of `seeds` for each name and what is sampled under it; seeds that are on disk are not sampled again."""
+    unet.require_bottleneck(model)
+    latent = single_latent(model, latent)
+    plans = [_Plan.of(model, name, seeds, branch, latent=latent, **chosen) for name, chosen in settings.items()]
+    progress = Progress(
+        model, sum(math.ceil(len(plan.missing) / batch_size) * (len(plan.run["sigmas"]) - 1) for plan in plans)
+    )
+    source = source_of(model, latent, branch)
+    for plan in plans:
+        plan.record(model, source, batch_size, branch, progress)
+    return [open_bank(plan.folder).select(seeds) for plan in plans]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is still to be sampled for one bank."""
+
+    run: dict
+    recipe: str
+    folder: Path
+    missing: list[int]
+    timesteps: Tensor | None
+    """Those of the pictures on disk."""
+
+    @classmethod
+    def of(cls, model, name: str, seeds: Sequence[int], branch: str, **run) -> "_Plan":
+        recipe = recipe_of(model, **run, branch=branch)
         folder = bank_folder(name, recipe)
-        seeds = seed_range(first_seed, count)
         bank = open_bank(folder) if any(folder.glob("*.safetensors")) else None
         missing = sorted(set(seeds) - set(bank.seeds if bank else ()))
-        expected = bank.timesteps if bank else None
-        progress = Progress(model, math.ceil(len(missing) / batch_size) * (len(sigmas) - 1))
-        source = source_of(model, latent, branch)
-        for first in range(0, len(missing), batch_size):
-            batch = missing[first : first + batch_size]
+        return cls(run, recipe, folder, missing, bank.timesteps if bank else None)
+
+    def record(self, model, source: Source, batch_size: int, branch: str, progress: Progress) -> None:
+        expected = self.timesteps
+        for first in range(0, len(self.missing), batch_size):
+            batch = self.missing[first : first + batch_size]
             recording, recorder = unet.record(model, branch)
-            latents = run(recording, seeds=batch, on_step=progress)
+            latents = sample(recording, **self.run, seeds=batch, on_step=progress)
             timesteps, h = recorder.trajectory()
             expected = same_timesteps(expected, timesteps)
-            write_shard(folder, batch, timesteps=timesteps, h=h, latents=latents, source=source, recipe=recipe)
-        bank = open_bank(folder).select(seeds)
-        return io.NodeOutput(bank, {"samples": bank.latents()})
+            write_shard(
+                self.folder, batch, timesteps=timesteps, h=h, latents=latents, source=source, recipe=self.recipe
+            )
 
 
 def recipe_of(model, *, positive, negative, cfg, sampler, sigmas, latent, branch: str) -> str:

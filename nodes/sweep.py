@@ -9,6 +9,7 @@ from . import unet
 from .inputs import APPLY_TO, BATCH_SIZE, CFG, FIT, MASK, first_seed_input, window_inputs
 from .picture import grid
 from .sampling import Progress, sample, seed_range, single_latent
+from .text_fields import parse_strengths
 from .types import CATEGORY, HSpaceDirection
 
 
@@ -89,17 +90,6 @@ class HSpaceSweep(io.ComfyNode):
             size=picture_size,
         )
         return io.NodeOutput(sheet, pictures)
-
-
-def parse_strengths(text: str) -> list[float]:
-    """The finite numbers of a list such as "-1, 0, 1"."""
-    try:
-        strengths = [float(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        strengths = []
-    if not strengths or not all(math.isfinite(strength) for strength in strengths):
-        raise ValueError(f'Can\'t read the strengths: got {text!r}, wanted numbers with commas, such as "-2, 0, 2".')
-    return strengths
 
 
 NODES = [HSpaceSweep]

@@ -8,5 +8,9 @@ HSpaceDirection = io.Custom("HSPACE_DIRECTION")
 """A `directions.Direction`."""
 HSpaceDirections = io.Custom("HSPACE_DIRECTIONS")
 """A `directions.DirectionSet`."""
+HSpaceScores = io.Custom("HSPACE_SCORES")
+"""A `directions.Scores`."""
+HSpaceClassifier = io.Custom("HSPACE_CLASSIFIER")
+"""A `classifier.Classifier`."""
 
 CATEGORY = "h-space"

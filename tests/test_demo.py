@@ -79,7 +79,7 @@ def test_only_the_two_intended_pairs_of_attributes_are_correlated(faces):
 def test_classifier_judges_fresh_renders_as_well_as_its_card_says(classifier):
     folder = DEMO / "classifier"
     promised = json.loads((folder / "config.json").read_text())["held_out"]
-    accuracy = classifier.held_out_accuracy(classifier.Classifier.load(folder), n=200, seed=77)
+    accuracy = classifier.held_out_accuracy(classifier.AttributeClassifier.load(folder), n=200, seed=77)
     assert min(promised[name] for name in ("smile", "glasses", "beard")) > 0.95
     for name, value in accuracy.items():
         assert value > promised[name] - 0.03, name  # the slack is for 200 faces instead of 2,000
@@ -87,10 +87,10 @@ def test_classifier_judges_fresh_renders_as_well_as_its_card_says(classifier):
 
 def test_classifier_survives_saving_to_half_precision(classifier, tmp_path):
     torch.manual_seed(0)
-    original = classifier.Classifier()
-    original.save(tmp_path)
+    original = classifier.new_classifier()
+    classifier.save(original, tmp_path)
     pictures = torch.rand(4, 3, 64, 64) * 2 - 1
-    loaded = classifier.Classifier.load(tmp_path)
+    loaded = classifier.AttributeClassifier.load(tmp_path)
     assert torch.allclose(loaded.scores(pictures), original.scores(pictures), atol=5e-3)
     assert all(parameter.dtype == torch.float32 for parameter in loaded.parameters())
 

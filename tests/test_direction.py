@@ -41,13 +41,6 @@ def test_a_sum_is_the_sum_of_the_interpolations_whatever_the_timesteps_of_its_pa
     torch.testing.assert_close((a + b).at(asked), a.at(asked) + b.at(asked), atol=1e-5, rtol=1e-5)
 
 
-def test_unit_norm_keeps_the_direction_and_has_norm_one():
-    d = direction()
-    unit = d.unit_norm()
-    torch.testing.assert_close(unit.delta.norm(), torch.tensor(1.0))
-    torch.testing.assert_close(unit.delta * d.delta.norm(), d.delta)
-
-
 def test_the_recipe_of_a_combination_tells_its_parts():
     a, b = direction(1, recipe='{"find": "a"}'), direction(2, recipe='{"find": "b"}')
     assert (a - b).recipe == '{"sum": [{"find": "a"}, {"times": [-1, {"find": "b"}]}]}'
@@ -84,11 +77,6 @@ def test_directions_of_different_models_do_not_add():
 def test_directions_of_different_sizes_do_not_add():
     with pytest.raises(ValueError, match=r"got \(6, 8, 8\), wanted \(6, 5, 5\)"):
         direction() + direction(shape=(6, 8, 8))
-
-
-def test_a_zero_direction_has_no_unit():
-    with pytest.raises(ValueError, match="points nowhere"):
-        (direction() * 0).unit_norm()
 
 
 def test_picking_beyond_a_set_says_what_it_holds():

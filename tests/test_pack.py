@@ -12,13 +12,25 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 NODES = [
+    "HSpaceCombine",
+    "HSpaceCompare",
+    "HSpaceFindFromExamples",
+    "HSpaceFindFromPrompts",
+    "HSpaceFindFromScores",
     "HSpaceFindPCA",
     "HSpaceInject",
+    "HSpaceLeakage",
+    "HSpaceLoadClassifier",
     "HSpaceLoadDDPM",
     "HSpaceLoadDirection",
+    "HSpaceMarkExamples",
+    "HSpaceOrthogonalise",
     "HSpacePickDirection",
     "HSpaceSampleBank",
     "HSpaceSaveDirection",
+    "HSpaceScoreClassifier",
+    "HSpaceScoreFile",
+    "HSpaceScoreText",
     "HSpaceSweep",
 ]
 

@@ -4,8 +4,8 @@ from planted import DEVIATIONS, TIMESTEPS, bank, trajectories
 from sklearn.decomposition import PCA
 from torch.nn.functional import cosine_similarity
 
+from directions import bank as bank_module
 from directions import find_components
-from directions import pca as pca_module
 
 
 def test_planted_axes_are_found_in_order_at_every_timestep(tmp_path):
@@ -64,7 +64,7 @@ def test_a_component_is_followed_when_two_swap_their_rank(tmp_path):
 def test_components_do_not_depend_on_shards_or_slices(tmp_path, monkeypatch):
     h, _ = trajectories()
     whole = find_components(bank(tmp_path / "whole", h, shard=40), 5)
-    monkeypatch.setattr(pca_module, "SLICE_ELEMENTS", 40 * 25)  # one channel at a time
+    monkeypatch.setattr(bank_module, "SLICE_ELEMENTS", 40 * 25)  # one channel at a time
     sliced = find_components(bank(tmp_path / "sliced", h, shard=3), 5)
     for a, b in zip(whole, sliced, strict=True):
         torch.testing.assert_close(a.delta, b.delta, rtol=1e-3, atol=1e-4)  # sums in another order
@@ -93,7 +93,7 @@ def test_a_bank_without_variety_is_refused(tmp_path):
 def test_no_more_than_a_slice_of_the_bank_is_read_at_a_time(tmp_path, monkeypatch):
     h, _ = trajectories()
     recorded = bank(tmp_path, h)
-    monkeypatch.setattr(pca_module, "SLICE_ELEMENTS", 40 * 25 * 2)  # two channels of all trajectories
+    monkeypatch.setattr(bank_module, "SLICE_ELEMENTS", 40 * 25 * 2)  # two channels of all trajectories
     read, sizes = type(recorded).h, []
 
     def measured(self, *args):
@@ -102,4 +102,4 @@ def test_no_more_than_a_slice_of_the_bank_is_read_at_a_time(tmp_path, monkeypatc
 
     monkeypatch.setattr(type(recorded), "h", measured)
     find_components(recorded, 5)
-    assert max(sizes) <= pca_module.SLICE_ELEMENTS
+    assert max(sizes) <= bank_module.SLICE_ELEMENTS

@@ -75,13 +75,3 @@ def test_the_grid_has_a_picture_for_each_seed_and_strength(run):
         rounded = picture.clamp(0, 1).mul(255).round().div(255).permute(2, 0, 1)
         distance = (strips[..., ::8, ::8] - rounded[:, ::8, ::8]).abs().amax((2, 3, 4))
         assert distance.min() < 1e-6
-
-
-@pytest.mark.parametrize("text", ["", "a, b", "1; 2", "nan", "1, inf"])
-def test_strengths_that_are_no_numbers_are_refused(sweep, text):
-    with pytest.raises(ValueError, match="Can't read the strengths: got"):
-        sweep.parse_strengths(text)
-
-
-def test_strengths_are_read_as_written(sweep):
-    assert sweep.parse_strengths(" -3,0, .5 ,2e0,") == [-3.0, 0.0, 0.5, 2.0]

@@ -14,15 +14,11 @@ SEEDS = range(500, 516)
 @pytest.fixture(scope="module")
 def effect(pack):
     """What strength -2 to 2 of a starter direction does to an attribute's mean score, by sampler and steps."""
-    import sys
-
     import comfy.samplers
 
     demo = Path(__file__).parents[1] / "demo"
-    sys.path.append(str(demo))
-    classifier = importlib.import_module("classifier")
-    sys.path.remove(str(demo))
-    judge = classifier.Classifier.load(demo / "classifier")
+    attributes = importlib.import_module(f"{pack.__name__}.demo.attributes")
+    judge = attributes.AttributeClassifier.load(demo / "classifier")
     load, unet, sampling = (importlib.import_module(f"{pack.__name__}.nodes.{n}") for n in ("load", "unet", "sampling"))
     directions = importlib.import_module(f"{pack.__name__}.directions")
     model, _, empty, latent = load.HSpaceLoadDDPM.execute(load.DEMO).result
@@ -36,7 +32,7 @@ def effect(pack):
                 sampler=comfy.samplers.sampler_object(sampler), sigmas=sigmas(model, steps), latent=latent,
                 seeds=SEEDS, on_step=lambda x0: None,
             )  # fmt: skip
-            ends.append(judge.scores(pictures.clamp(-1, 1)).mean(0)[classifier.ATTRIBUTES.index(attribute)])
+            ends.append(judge.scores(pictures.clamp(-1, 1)).mean(0)[judge.attributes.index(attribute)])
         return float(ends[1] - ends[0])
 
     return measure

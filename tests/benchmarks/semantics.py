@@ -26,17 +26,16 @@ STRENGTHS = (-3.0, -1.5, 0.0, 1.5, 3.0)
 STEPS, BATCH = 10, 32
 
 
-def test_measure_semantics(pack, monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "demo")
-    classifier = importlib.import_module("classifier")
-    judge = classifier.Classifier.load(Path(classifier.__file__).with_name("classifier"))
+def test_measure_semantics(pack, tmp_path):
+    attributes = importlib.import_module(f"{pack.__name__}.demo.attributes")
+    judge = attributes.AttributeClassifier.load(Path(__file__).parents[2] / "demo" / "classifier")
     demo = Demo(pack, judge, tmp_path)
     components = list(demo.find())
     generator = torch.Generator().manual_seed(0)
     controls = [norm_matched_random(component, generator) for component in components]
     plain = demo.scores(components[0], 0.0)
     rows = [measure(demo, direction, plain) for direction in [*components, *controls]]
-    write(rows, classifier.ATTRIBUTES)
+    write(rows, judge.attributes)
 
 
 class Demo:

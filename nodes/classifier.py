@@ -1,0 +1,139 @@
+"""Image classifiers that judge pictures: any of Hugging Face's format, and the demo's own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import comfy.model_management
+import folder_paths
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..demo.attributes import SIZE, AttributeClassifier
+from .folders import CLASSIFIERS, PACK
+from .types import CATEGORY, HSpaceClassifier
+
+DEMO = "demo attributes (built in)"
+DEMO_FOLDER = PACK / "demo" / "classifier"
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """A judge of pictures, on the device that ComfyUI gives it."""
+
+    name: str
+    columns: tuple[str, ...]
+    patcher: ModelPatcher
+    judge: Callable[[Tensor], Tensor]
+    """Scores `(n, m)` of pictures `(n, 3, height, width)` in 0..1."""
+
+    @torch.no_grad()
+    def scores(self, images: Tensor) -> Tensor:
+        """`(n, m)` float32 on the CPU, of images `(n, height, width, 3)` in 0..1."""
+        comfy.model_management.load_model_gpu(self.patcher)
+        pictures = images[..., :3].movedim(-1, 1).float().clamp(0, 1).to(self.patcher.load_device)
+        return self.judge(pictures).float().cpu()
+
+
+class HSpaceLoadClassifier(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="HSpaceLoadClassifier",
+            display_name="Load Classifier",
+            category=CATEGORY,
+            description="Loads an image classifier that judges pictures, such as how much a face smiles: a Hugging "
+            "Face image-classification folder from models/hspace_classifiers, or the demo's own.",
+            search_aliases=["image classification", "attribute classifier", "judge", "celeba", "hugging face"],
+            inputs=[
+                io.Combo.Input(
+                    "classifier",
+                    options=list(classifier_folders()),
+                    default=DEMO,
+                    tooltip="A folder with config.json, preprocessor_config.json and model.safetensors. The demo's "
+                    "judges the ten attributes of the demo faces.",
+                )
+            ],
+            outputs=[
+                HSpaceClassifier.Output(display_name="classifier", tooltip="To Score Pictures or Measure Leakage."),
+                io.String.Output(display_name="columns", tooltip="The names of what it judges."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, classifier):
+        folders = classifier_folders()
+        if classifier not in folders:
+            raise ValueError(
+                f'got "{classifier}", wanted one of: {", ".join(folders)}. Put its folder into '
+                "models/hspace_classifiers and choose it from the list."
+            )
+        loaded = load_demo() if classifier == DEMO else load_hugging_face(folders[classifier])
+        return io.NodeOutput(loaded, ", ".join(loaded.columns))
+
+
+def classifier_folders() -> dict[str, Path]:
+    """Folder of each classifier by the name in the list."""
+    found = {DEMO: DEMO_FOLDER}
+    for root in map(Path, folder_paths.get_folder_paths(CLASSIFIERS)):
+        for config in sorted(root.glob("*/config.json")):
+            found.setdefault(config.parent.name, config.parent)
+    return found
+
+
+def load_demo() -> Classifier:
+    network = AttributeClassifier.load(DEMO_FOLDER)
+
+    def judge(pictures: Tensor) -> Tensor:
+        if pictures.shape[2:] != (SIZE, SIZE):
+            pictures = torch.nn.functional.interpolate(pictures, (SIZE, SIZE), mode="bilinear", antialias=True)
+        return network.units(network(pictures * 2 - 1))
+
+    return Classifier(DEMO, network.attributes, managed(network), judge)
+
+
+def load_hugging_face(folder: Path) -> Classifier:
+    """The classifier in `folder`. `ValueError` if it has no safetensors or transformers can't read it."""
+    from transformers import AutoImageProcessor, AutoModelForImageClassification  # late: it takes seconds
+
+    if not any(folder.glob("*.safetensors")):
+        raise ValueError(
+            f"{folder.name} has no safetensors: got {', '.join(sorted(p.name for p in folder.iterdir()))}, wanted "
+            "model.safetensors. Other weights may hold code that runs; get or convert the safetensors version."
+        )
+    try:
+        processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        network = AutoModelForImageClassification.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"transformers can't load the classifier {folder.name}: {error}") from error
+    network = network.eval().requires_grad_(False)
+    to_scores = scale_of(network.config)
+
+    def judge(pictures: Tensor) -> Tensor:
+        inputs = processor(images=list(pictures), return_tensors="pt", do_rescale=False)
+        return to_scores(network(pixel_values=inputs["pixel_values"].to(pictures.device)).logits)
+
+    labels = [network.config.id2label[i] for i in range(network.config.num_labels)]
+    return Classifier(folder.name, tuple(map(str, labels)), managed(network), judge)
+
+
+def scale_of(config) -> Callable[[Tensor], Tensor]:
+    """From logits to scores, as the image-classification pipeline of transformers does it."""
+    if config.problem_type == "regression":
+        return lambda logits: logits
+    if config.problem_type == "multi_label_classification" or config.num_labels == 1:
+        return torch.sigmoid
+    return lambda logits: logits.softmax(-1)
+
+
+def managed(network: torch.nn.Module) -> ModelPatcher:
+    """The network under ComfyUI's memory management."""
+    device, offload = comfy.model_management.get_torch_device(), comfy.model_management.text_encoder_offload_device()
+    return ModelPatcher(network, load_device=device, offload_device=offload)
+
+
+NODES = [HSpaceLoadClassifier]

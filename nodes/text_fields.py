@@ -1,0 +1,48 @@
+"""Lists that people type into text fields, and tables that they take away as text."""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Sequence
+
+RANGE = re.compile(r"(\d{1,9})(?:\s*-\s*(\d{1,9}))?")
+
+
+def parse_strengths(text: str) -> list[float]:
+    """The finite numbers of a list such as "-1, 0, 1"."""
+    try:
+        strengths = [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        strengths = []
+    if not strengths or not all(math.isfinite(strength) for strength in strengths):
+        raise ValueError(f'Can\'t read the strengths: got {text!r}, wanted numbers with commas, such as "-2, 0, 2".')
+    return strengths
+
+
+def parse_names(text: str) -> list[str]:
+    """The names of a list such as "age, hair length"."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def parse_numbers(text: str, highest: int) -> list[int]:
+    """The numbers of a list such as "3, 8, 12-15", each once, ascending. `ValueError` unless all are 1 to `highest`."""
+    found: set[int] = set()
+    for part in filter(None, (part.strip() for part in re.split(r"[,;\n]", text))):
+        match = RANGE.fullmatch(part)
+        if not match:
+            raise ValueError(f'Can\'t read the numbers: got "{part}", wanted numbers and ranges such as "3, 8, 12-15".')
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not 1 <= first <= last <= highest:
+            raise ValueError(f'"{part}" is not on the sheet: the pictures are numbered 1 to {highest}.')
+        found.update(range(first, last + 1))
+    return sorted(found)
+
+
+def csv_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Lines with commas, the first of them naming the columns; numbers with four digits after the point."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([f"{entry:.4f}" if isinstance(entry, float) else entry for entry in row] for row in rows)
+    return text.getvalue()
