@@ -48,7 +48,12 @@ def read_scores(path: Path, bank: Bank) -> Scores:
 
 def _read_csv(path: Path) -> Sequence[Mapping[str, object]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        return [{(key or "").strip(): value for key, value in row.items()} for row in csv.DictReader(file)]
+        reader = csv.DictReader(file)
+        names = [name.strip() for name in reader.fieldnames or ()]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ValueError(f'{path.name} has the column "{twice[0]}" twice: rename or remove one of them.')
+        return [{(key or "").strip(): value for key, value in row.items()} for row in reader]
 
 
 def _read_json(path: Path) -> Sequence[Mapping[str, object]]:
@@ -70,7 +75,7 @@ def _number(value: object, column: str, number: int, path: Path) -> float:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise ValueError
         return float(value)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(
             f'Row {number} of {path.name}: got {value!r} in column "{column}", wanted a number. Leave the row out if '
             "you can't tell."

@@ -149,6 +149,7 @@ def _extremes(column: str, target: Tensor, examples: int, others: Sequence[Tenso
     if examples == 0:
         if others:
             raise ValueError("To balance on other columns say how many examples to take: got 0, which takes all.")
+        target = target.double()  # half-way between two float32 neighbours is neither
         middle = (target.min() + target.max()) / 2
         return Examples((target > middle).nonzero().squeeze(1), (target <= middle).nonzero().squeeze(1))
     cells = 1 << len(others)

@@ -87,17 +87,19 @@ def weighted_sum(
     """
     n, steps = sum(map(len, banks)), len(banks[0].timesteps)
     weights = weigh(torch.ones(n, dtype=torch.bool))
-    halvings = _Halvings.of(n, weigh, examples)
+    enough = min(len(examples.positive), len(examples.negative)) >= FEWEST
+    halvings = _Halvings.of(n, weigh, examples) if enough else None
     total = torch.zeros(n, n, dtype=torch.float64)
     deltas, measures = [], []
     for step in range(steps):
         delta, gram = _read(banks, step, weights)
         deltas.append(delta)
         total += gram
-        measures.append(halvings.measure(gram, examples))
+        if halvings:
+            measures.append(halvings.measure(gram, examples))
         on_progress(step + 1, steps)
     trust = None
-    if min(len(examples.positive), len(examples.negative)) >= FEWEST:
+    if halvings:
         d_prime, cosine = torch.tensor(measures, dtype=torch.float64).unbind(1)
         trust = Trust(banks[0].timesteps, d_prime, cosine, *halvings.measure(total, examples))
     return torch.stack(deltas).reshape(steps, *banks[0].shape), trust

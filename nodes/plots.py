@@ -13,7 +13,7 @@ DPI = 120
 def line_plots(x: Tensor, curves: Mapping[str, Tensor], *, title: str, x_label: str) -> Tensor:
     """An IMAGE `(1, height, width, 3)`: a panel for each curve `(t,)`, side by side, the first x on the left."""
     figure = _figure(3.6 * len(curves), 2.9)
-    figure.suptitle(title, color=INK, fontsize=11)
+    figure.suptitle(title, color=INK, fontsize=11, parse_math=False)
     for axis, (name, y), colour in zip(
         figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), (BLUE, ORANGE), strict=True
     ):
@@ -45,12 +45,13 @@ def heat_maps(
     """
     cell = 0.62 if spreads is None else 0.74
     figure = _figure(len(tables) * (1.6 + cell * len(columns)), 1.5 + cell * 0.8 * len(rows))
-    figure.suptitle(title, color=INK, fontsize=11)
+    figure.suptitle(title, color=INK, fontsize=11, parse_math=False)
     for axis, (name, table) in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True):
         axis.imshow(table, cmap=_colours(), vmin=-bound, vmax=bound, aspect="auto")
         axis.set_title(name, fontsize=10, color=INK)
-        axis.set_xticks(range(len(columns)), columns, rotation=40, ha="right", fontsize=9, color=INK)
-        axis.set_yticks(range(len(rows)), rows, fontsize=9, color=INK)
+        labels = dict(fontsize=9, color=INK, parse_math=False)
+        axis.set_xticks(range(len(columns)), columns, rotation=40, ha="right", **labels)
+        axis.set_yticks(range(len(rows)), rows, **labels)
         axis.tick_params(length=0)
         axis.spines[:].set_visible(False)
         for (y, x), value in np.ndenumerate(table.numpy()):

@@ -57,7 +57,13 @@ class HSpaceScoreText(io.ComfyNode):
 
 def text_embedding(clip, text: str) -> Tensor:
     """`(1, d)` of unit length. `ValueError` where the model has none that pictures could be compared with."""
-    _, pooled = clip.encode_from_tokens(clip.tokenize(text), return_pooled=True)
+    tokens, model = clip.tokenize(text), clip.cond_stage_model
+    clip.load_model(tokens)
+    model.reset_clip_options()
+    # as CLIP.encode_from_tokens does it, which for clip_l leaves out the projection
+    model.set_clip_options({"execution_device": clip.patcher.load_device, "projected_pooled": True})
+    pooled = model.encode_token_weights(tokens)[1]
+    model.reset_clip_options()
     if pooled is None or not torch.isfinite(pooled).all() or not pooled.any():
         raise ValueError(
             "This CLIP has no text projection, so texts can't be compared with pictures: got an empty embedding. Load "
