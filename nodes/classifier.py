@@ -9,6 +9,7 @@ import folder_paths
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ..demo.attributes import SIZE, AttributeClassifier
@@ -108,13 +109,14 @@ def load_hugging_face(folder: Path) -> Classifier:
         network = AutoModelForImageClassification.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ValueError(f"transformers can't load the classifier {folder.name}: {error}") from error
     network = network.eval().requires_grad_(False)
     to_scores = scale_of(network.config)
 
     def judge(pictures: Tensor) -> Tensor:
-        inputs = processor(images=list(pictures), return_tensors="pt", do_rescale=False)
+        levels = (pictures * 255).round().byte()  # as from a file: the processor knows how its network wants them
+        inputs = processor(images=list(levels), return_tensors="pt")
         return to_scores(network(pixel_values=inputs["pixel_values"].to(pictures.device)).logits)
 
     labels = [network.config.id2label[i] for i in range(network.config.num_labels)]
@@ -133,7 +135,8 @@ def scale_of(config) -> Callable[[Tensor], Tensor]:
 def managed(network: torch.nn.Module) -> ModelPatcher:
     """The network under ComfyUI's memory management."""
     device, offload = comfy.model_management.get_torch_device(), comfy.model_management.text_encoder_offload_device()
-    return ModelPatcher(network, load_device=device, offload_device=offload)
+    plain = torch.nn.Sequential(network)  # ComfyUI sets .device, which a transformers model lets nobody set
+    return ModelPatcher(plain, load_device=device, offload_device=offload)
 
 
 NODES = [HSpaceLoadClassifier]
