@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -49,8 +50,8 @@ def read_scores(path: Path, bank: Bank) -> Scores:
 def _read_csv(path: Path) -> Sequence[Mapping[str, object]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
-        names = [name.strip() for name in reader.fieldnames or ()]
-        twice = [name for name in names if names.count(name) > 1]
+        names = Counter(name.strip() for name in reader.fieldnames or ())
+        twice = [name for name, times in names.items() if times > 1]
         if twice:
             raise ValueError(f'{path.name} has the column "{twice[0]}" twice: rename or remove one of them.')
         return [{(key or "").strip(): value for key, value in row.items()} for row in reader]

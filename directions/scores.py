@@ -1,6 +1,6 @@
 """Scores: what a classifier, a text or a person says about the pictures of a bank."""
 
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -30,9 +30,9 @@ class Scores:
                 f"wanted ({len(self.seeds)}, {len(self.columns)}), neither of them 0."
             )
         for what, entries in (("column", self.columns), ("seed", self.seeds)):
-            twice = {entry for entry in entries if entries.count(entry) > 1} if _repeats(entries) else ()
+            twice = [entry for entry, times in Counter(entries).items() if times > 1]
             if twice:
-                raise ValueError(f"The scores hold {what} {sorted(twice)[0]!r} twice: remove one of them.")
+                raise ValueError(f"The scores hold {what} {twice[0]!r} twice: remove one of them.")
         bad = (~torch.isfinite(self.values)).nonzero()
         if len(bad):
             row, column = bad[0].tolist()
@@ -75,7 +75,3 @@ class Scores:
             f"{name}: {values.min():.3g} to {values.max():.3g}, mean {values.mean():.3g}"
             for name, values in zip(self.columns, self.values.T, strict=True)
         )
-
-
-def _repeats(entries: Sequence[object]) -> bool:
-    return len(set(entries)) < len(entries)

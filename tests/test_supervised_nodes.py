@@ -150,9 +150,12 @@ def test_prompts_that_were_sampled_are_not_sampled_again(faces, supervised, fold
     record, model = faces.module("nodes.record"), sd15()
     first = find_from_prompts(supervised, model)[0]
     calls, sample = [], record.sample
-    monkeypatch.setattr(
-        record, "sample", lambda *args, **kwargs: calls.append(kwargs["seeds"]) or sample(*args, **kwargs)
-    )
+
+    def counted(*args, **kwargs):
+        calls.append(kwargs["seeds"])
+        return sample(*args, **kwargs)
+
+    monkeypatch.setattr(record, "sample", counted)
     assert find_from_prompts(supervised, model)[0] == first
     assert not calls
     find_from_prompts(supervised, model, count=6)
