@@ -106,11 +106,17 @@ def load_hugging_face(folder: Path) -> Classifier:
         )
     try:
         processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        network = AutoModelForImageClassification.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
-        )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        network, loading = AutoModelForImageClassification.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32,
+            output_loading_info=True,
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"transformers can't load the classifier {folder.name}: {error}") from error
+    if loading["missing_keys"]:  # transformers would let chance decide them
+        raise ValueError(
+            f"{folder.name} is no whole classifier: got no weights for {', '.join(sorted(loading['missing_keys']))}, "
+            "wanted them too. Get a model that was trained to classify pictures."
+        )
     network = network.eval().requires_grad_(False)
     to_scores = scale_of(network.config)
 

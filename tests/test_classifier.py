@@ -144,3 +144,32 @@ def test_a_name_that_is_not_in_the_list_is_refused(classifier, folder):
     for name in ("../x", "tiny/../tiny", str(outside)):
         with pytest.raises(ValueError, match="wanted one of: demo attributes .built in., tiny"):
             classifier.HSpaceLoadClassifier.execute(name)
+
+
+def rewrite_weights(path, change):
+    from safetensors.torch import load_file, save_file
+
+    save_file(change(load_file(path)), path, {"format": "pt"})
+
+
+def test_a_network_that_was_never_trained_to_classify_is_refused(classifier, folder):
+    path = save_resnet(folder / "tiny") / "model.safetensors"
+    rewrite_weights(path, lambda weights: {k: v for k, v in weights.items() if not k.startswith("classifier")})
+    with pytest.raises(ValueError, match="tiny is no whole classifier: got no weights for classifier.1.bias"):
+        classifier.HSpaceLoadClassifier.execute("tiny")
+
+
+def test_weights_of_another_size_are_refused_with_the_folders_name(classifier, folder):
+    path = save_resnet(folder / "tiny") / "model.safetensors"
+    rewrite_weights(path, lambda weights: weights | {"classifier.1.bias": torch.zeros(4)})
+    with pytest.raises(ValueError, match="can't load the classifier tiny"):
+        classifier.HSpaceLoadClassifier.execute("tiny")
+
+
+def test_a_classifier_can_be_unloaded_and_used_again(classifier, folder):
+    import comfy.model_management
+
+    judge = classifier.load_hugging_face(save_resnet(folder / "tiny"))
+    before = judge.scores(pictures())
+    comfy.model_management.unload_all_models()
+    assert torch.equal(judge.scores(pictures()), before)
