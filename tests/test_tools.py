@@ -73,6 +73,18 @@ def test_a_wrong_number_of_widget_values_is_an_error():
         to_prompt(workflow(values=(7, "fixed")), INFO)
 
 
+def test_inputs_that_grow_are_sockets_and_the_empty_one_is_left_out():
+    template = {"input": {"required": {"model": ["MODEL", {}]}}, "prefix": "model", "min": 1, "max": 50}
+    inputs = {"models": ["COMFY_AUTOGROW_V3", {"template": template}], "mode": ["COMBO", {"options": ["x", "y"]}]}
+    grown = workflow(("Merge", 0))
+    grown["nodes"][1]["inputs"] = [
+        {"name": f"models.model{number}", "type": "MODEL", "link": link} for number, link in enumerate((2, 2, None))
+    ]
+    grown["nodes"][1]["widgets_values"] = ["y"]
+    merge = to_prompt(grown, INFO | {"Merge": {"display_name": "Merge", "input": {"required": inputs}}})["2"]
+    assert merge["inputs"] == {"mode": "y", "models.model0": ["1", 0], "models.model1": ["1", 0]}
+
+
 def test_an_unknown_node_is_an_error():
     with pytest.raises(ValueError, match="node 2 is a Missing"):
         to_prompt(workflow(("Missing", 0)), INFO)

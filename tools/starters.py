@@ -1,11 +1,13 @@
 """Make the starter directions in demo/directions, through the real ComfyUI: `python -m tools.starters`.
 
-Which component is which was read off docs/semantics.md, which is measured on the same bank.
+Which component is which was read off docs/semantics.md, which is measured on the same bank. The supervised ones are
+found from the scores that the demo classifier gives its pictures.
 """
 
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from tools.comfyui import ROOT
 from tools.server import Server
@@ -14,10 +16,14 @@ STARTERS = {"demo pose": 3, "demo age": 2, "demo hair length": 6, "demo backgrou
 """Number of the component by the name of its file."""
 FLIPPED: set[str] = set()
 """Those whose positive end is the component's negative one."""
+SUPERVISED = {"demo smile": "smile", "demo old": "age", "demo glasses": "glasses", "demo beard": "beard"}
+"""Column of the demo classifier by the name of its file."""
+HELD_STILL = ("smile", "age", "glasses", "beard", "hair_length", "skin", "background")
+"""Columns that an edit must leave alone, but its own."""
 
 
 def prompt() -> dict[str, dict]:
-    """Bank, components and one Save Direction for each starter, as ComfyUI's API takes it."""
+    """Bank, components, scores and one Save Direction for each starter, as ComfyUI's API takes it."""
     nodes = {
         "load": ("HSpaceLoadDDPM", {"model": "demo faces (built in)"}),
         "sampler": ("KSamplerSelect", {"sampler_name": "euler_ancestral"}),
@@ -40,12 +46,32 @@ def prompt() -> dict[str, dict]:
             },
         ),
         "find": ("HSpaceFindPCA", {"bank": ["bank", 0], "components": 10, "span": "each timestep"}),
+        "classifier": ("HSpaceLoadClassifier", {"classifier": "demo attributes (built in)"}),
+        "scores": (
+            "HSpaceScoreClassifier",
+            {"bank": ["bank", 0], "vae": ["load", 1], "classifier": ["classifier", 0], "batch_size": 16},
+        ),
     }
     for name, number in STARTERS.items():
         pick = {"directions": ["find", 0], "number": number, "name": name, "flip": name in FLIPPED}
-        save = {"direction": [f"pick {name}", 0], "name": name, "replace": True}
-        nodes |= {f"pick {name}": ("HSpacePickDirection", pick), f"save {name}": ("HSpaceSaveDirection", save)}
+        nodes |= {f"pick {name}": ("HSpacePickDirection", pick), f"save {name}": save(f"pick {name}", name)}
+    for name, column in SUPERVISED.items():
+        find = {
+            "bank": ["bank", 0],
+            "scores": ["scores", 0],
+            "column": column,
+            "method": "regression",
+            "examples": 60,
+            "others": ", ".join(other for other in HELD_STILL if other != column),
+            "ridge": 0.01,
+            "name": name,
+        }
+        nodes |= {f"find {name}": ("HSpaceFindFromScores", find), f"save {name}": save(f"find {name}", name)}
     return {id: {"class_type": kind, "inputs": inputs, "_meta": {"title": id}} for id, (kind, inputs) in nodes.items()}
+
+
+def save(origin: str, name: str) -> tuple[str, dict[str, Any]]:
+    return "HSpaceSaveDirection", {"direction": [origin, 0], "name": name, "replace": True}
 
 
 def main() -> None:
@@ -54,7 +80,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as base:
         with Server(Path(base) / "output", base=Path(base)) as server:
             server.queue(prompt(), workflow={})
-        for name in STARTERS:
+        for name in (*STARTERS, *SUPERVISED):
             path = Path(base) / "models" / "hspace_directions" / f"{name}.safetensors"
             shutil.copy(path, folder)
             print(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB")
