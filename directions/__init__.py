@@ -1,6 +1,6 @@
 """The mathematics of h-space directions: tensors in, immutable values out. Never imports ComfyUI."""
 
-from .algebra import combine, cosines, on_common_timesteps, orthogonalise
+from .algebra import combine, cosines, orthogonalise
 from .bank import Bank, open_bank, write_shard
 from .direction import SITE, Direction, DirectionSet, Source
 from .files import load_direction, safe_path, save_direction
@@ -28,7 +28,6 @@ __all__ = [
     "find_from_examples",
     "find_from_scores",
     "load_direction",
-    "on_common_timesteps",
     "open_bank",
     "orthogonalise",
     "read_scores",

@@ -92,7 +92,5 @@ def _without(vector: Tensor, removed: Sequence[Tensor]) -> Tensor:
     basis, triangle, _ = qr(torch.stack(columns, 1).numpy(), mode="economic", pivoting=True)
     diagonal = torch.from_numpy(triangle).diagonal().abs()
     basis = torch.from_numpy(basis)[:, : int((diagonal > SAME).sum())]
-    left = vector.double()
-    for _ in range(2):  # twice: what rounding leaves of a direction nearly inside the span is removed too
-        left = left - basis @ (basis.T @ left)
-    return left
+    whole: Tensor = vector.double()
+    return whole - basis @ (basis.T @ whole)

@@ -18,6 +18,8 @@ from .scores import Scores
 from .weighted import Examples, Progress, Trust, weighted_sum
 
 Method = Literal["regression", "examples"]
+FEW = 20
+"""Examples on a side below which halves of them are too small to judge each other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,8 @@ class Found:
     def summary(self) -> str:
         """One line for a person."""
         known = self.trust.summary() if self.trust else "too few examples to tell how steady it is: give four or more"
-        return f'"{self.direction.name}" from {self.examples[0]} with and {self.examples[1]} without: {known}.'
+        doubt = "; with so few examples these are mere hints: look at a sweep" if min(self.examples) < FEW else ""
+        return f'"{self.direction.name}" from {self.examples[0]} with and {self.examples[1]} without: {known}{doubt}.'
 
 
 def find_from_examples(
@@ -61,16 +64,8 @@ def find_from_examples(
             for side, bank in (("positive", positive), ("negative", negative))
         },
     }
-    direction = Direction(
-        delta=delta,
-        timesteps=positive.timesteps,
-        name=name,
-        method="mean difference of examples",
-        unit="from the mean of the pictures without it to the mean of those with it",
-        source=positive.source,
-        recipe=json.dumps(recipe),
-    )
-    return Found(direction, trust, (len(positive), len(negative)))
+    unit = "from the mean of the pictures without it to the mean of those with it"
+    return _found(positive, delta, trust, examples, recipe, name=name, method="mean difference of examples", unit=unit)
 
 
 def find_from_scores(
@@ -109,16 +104,22 @@ def find_from_scores(
         "seeds": [min(scores.seeds), max(scores.seeds)],
         "bank": json.loads(bank.recipe),
     }
-    direction = Direction(
-        delta=delta,
-        timesteps=bank.timesteps,
+    by_regression = method == "regression"
+    return _found(
+        bank,
+        delta,
+        trust,
+        sides,
+        recipe,
         name=name or column,
-        method="regression on scores" if method == "regression" else "mean difference of scored pictures",
+        method="regression on scores" if by_regression else "mean difference of scored pictures",
         unit=f"from the mean of the {len(sides.negative)} lowest scores to that of the {len(sides.positive)} highest",
-        source=bank.source,
-        recipe=json.dumps(recipe),
     )
-    return Found(direction, trust, (len(sides.positive), len(sides.negative)))
+
+
+def _found(bank: Bank, delta: Tensor, trust: Trust | None, examples: Examples, recipe: object, **words: str) -> Found:
+    direction = Direction(delta=delta, timesteps=bank.timesteps, source=bank.source, recipe=json.dumps(recipe), **words)
+    return Found(direction, trust, (len(examples.positive), len(examples.negative)))
 
 
 def _require_comparable(positive: Bank, negative: Bank, paired: bool) -> None:

@@ -3,6 +3,7 @@
 from comfy_api.latest import io, ui
 
 from ..directions import combine, cosines, orthogonalise
+from .inputs import SPAN
 from .plots import heat_maps
 from .text_fields import csv_table, parse_strengths
 from .types import CATEGORY, HSpaceDirection
@@ -61,12 +62,9 @@ class HSpaceOrthogonalise(io.ComfyNode):
             inputs=[
                 HSpaceDirection.Input("direction", tooltip="The edit to clean."),
                 directions_input("protected", "What it must not change. Any number; they may overlap.", fewest=1),
-                io.Combo.Input(
-                    "span",
-                    options=["whole trajectory", "each timestep"],
-                    default="whole trajectory",
-                    tooltip="whole trajectory removes the shared part over all timesteps together, as in the paper. "
-                    "each timestep removes it at every one, which takes a little more away.",
+                SPAN,
+                io.String.Input(
+                    "name", default="", tooltip='Name of the result. Empty adds "independent" to the direction\'s.'
                 ),
             ],
             outputs=[
@@ -76,12 +74,13 @@ class HSpaceOrthogonalise(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, direction, protected, span):
+    def execute(cls, direction, protected, span, name):
         protected = connected(protected)
         cleaned = orthogonalise(direction, protected, span=span)
         kept, *shared = cosines([direction, cleaned, *protected])[0, 1:].tolist()
         leaned = ", ".join(f"{other.name} {cosine:+.2f}" for other, cosine in zip(protected, shared, strict=True))
         info = f'{kept:.0%} of "{direction.name}" is left. Cosine with the protected before: {leaned}.'
+        cleaned = cleaned.renamed(name.strip() or f"{direction.name}, independent")
         return io.NodeOutput(cleaned, info, ui=ui.PreviewText(info))
 
 

@@ -40,6 +40,20 @@ FIT = io.Combo.Input(
     tooltip="When the picture's size differs from the direction's: resize stretches it, exact refuses, channel mean "
     "drops its layout and keeps only what it does everywhere.",
 )
+BRANCH = io.Combo.Input(
+    "branch",
+    options=["positive", "negative"],
+    default="positive",
+    advanced=True,
+    tooltip="Which side of the guidance to record. positive is right unless you know better.",
+)
+SPAN = io.Combo.Input(
+    "span",
+    options=["whole trajectory", "each timestep"],
+    default="whole trajectory",
+    tooltip="whole trajectory removes what is shared over all timesteps together, as in the paper. each timestep "
+    "removes it at every one, which takes a little more away.",
+)
 MASK = io.Mask.Input("mask", optional=True, tooltip="Where to edit: white is edited, black left alone.")
 
 

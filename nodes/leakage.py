@@ -10,7 +10,7 @@ from torch import Tensor
 from ..directions import Direction, Leakage, change, orthogonalise
 from . import unet
 from .algebra import connected, directions_input
-from .inputs import BATCH_SIZE, CFG, first_seed_input
+from .inputs import BATCH_SIZE, CFG, SPAN, first_seed_input
 from .plots import heat_maps
 from .sampling import Progress, sample, seed_range, single_latent
 from .text_fields import csv_table, parse_names, parse_strengths
@@ -48,12 +48,7 @@ class HSpaceLeakage(io.ComfyNode):
                     default="1",
                     tooltip="Strength of the edits: one for all, or one for each with commas between. 0.3 to 2.",
                 ),
-                io.Combo.Input(
-                    "span",
-                    options=["whole trajectory", "each timestep"],
-                    default="whole trajectory",
-                    tooltip="How the edits are made independent, as in Orthogonalise Direction.",
-                ),
+                SPAN,
                 io.Int.Input("pictures", default=50, min=2, max=10000, tooltip="Pictures for each edit. 50 to 200."),
                 io.Int.Input(
                     "repeats",

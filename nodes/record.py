@@ -15,7 +15,7 @@ from ..directions import Bank, Source, open_bank, safe_path, write_shard
 from . import unet
 from .digest import digest, model_digest, weights_fingerprint
 from .folders import BANKS
-from .inputs import BATCH_SIZE, CFG, first_seed_input
+from .inputs import BATCH_SIZE, BRANCH, CFG, first_seed_input
 from .sampling import Progress, sample, seed_range, single_latent
 from .types import CATEGORY, HSpaceBank
 
@@ -45,13 +45,7 @@ class HSpaceSampleBank(io.ComfyNode):
                 first_seed_input("picture"),
                 BATCH_SIZE,
                 CFG,
-                io.Combo.Input(
-                    "branch",
-                    options=["positive", "negative"],
-                    default="positive",
-                    advanced=True,
-                    tooltip="Which side of the guidance to record. positive is right unless you know better.",
-                ),
+                BRANCH,
             ],
             outputs=[
                 HSpaceBank.Output(display_name="bank", tooltip="To Find Directions (PCA)."),

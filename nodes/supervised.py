@@ -5,7 +5,7 @@ from comfy_api.latest import io, ui
 
 from ..directions import Found, find_from_examples, find_from_scores
 from .finder_progress import finder_progress
-from .inputs import BATCH_SIZE, CFG, first_seed_input
+from .inputs import BATCH_SIZE, BRANCH, CFG, first_seed_input
 from .plots import line_plots
 from .record import record_banks
 from .sampling import seed_range
@@ -141,13 +141,7 @@ class HSpaceFindFromPrompts(io.ComfyNode):
                 first_seed_input("picture"),
                 BATCH_SIZE,
                 CFG,
-                io.Combo.Input(
-                    "branch",
-                    options=["positive", "negative"],
-                    default="positive",
-                    advanced=True,
-                    tooltip="Which side of the guidance to record. positive is right unless you know better.",
-                ),
+                BRANCH,
             ],
             outputs=finder_outputs(),
         )

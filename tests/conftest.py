@@ -55,3 +55,17 @@ def pack() -> ModuleType:
     sys.modules[PACK] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def faces(pack):
+    """The demo model and what the tests make of it."""
+    from demo_faces import DemoFaces
+
+    return DemoFaces(pack)
+
+
+@pytest.fixture(scope="session")
+def bank(faces, tmp_path_factory):
+    """Twelve demo faces."""
+    return faces.bank(tmp_path_factory.mktemp("banks"))

@@ -29,6 +29,7 @@ class DemoFaces:
         import comfy.samplers
 
         self.pack = pack
+        self.module("nodes.folders").register_folders()
         load = self.module("nodes.load")
         self.directions = self.module("directions")
         self.model, self.vae, self.empty, self.latent = load.HSpaceLoadDDPM.execute(load.DEMO).result

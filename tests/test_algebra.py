@@ -5,7 +5,8 @@ import pytest
 import torch
 from planted import SHAPE, TIMESTEPS, direction
 
-from directions import Source, combine, cosines, on_common_timesteps, orthogonalise
+from directions import Source, combine, cosines, orthogonalise
+from directions.algebra import on_common_timesteps
 
 SPANS = ("whole trajectory", "each timestep")
 FEW = torch.tensor([800.0, 450.0, 50.0])

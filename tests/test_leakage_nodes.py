@@ -1,23 +1,15 @@
 """Measure Leakage, against a recomputation from its parts."""
 
 import csv
-import importlib
 import io
 
 import pytest
 import torch
-from demo_faces import DemoFaces
 
 pytestmark = pytest.mark.comfy
 
 PICTURES, REPEATS, STEPS, FIRST_SEED = 4, 2, 2, 30
 COLUMNS, STRENGTHS = ("smile", "age"), (1.0, 0.5)
-
-
-@pytest.fixture(scope="module")
-def faces(pack):
-    importlib.import_module(f"{pack.__name__}.nodes.folders").register_folders()
-    return DemoFaces(pack)
 
 
 @pytest.fixture(scope="module")

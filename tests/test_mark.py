@@ -1,25 +1,11 @@
 """Mark Examples and its contact sheet."""
 
-import importlib
-
 import pytest
 import torch
-from demo_faces import DemoFaces
 
 pytestmark = pytest.mark.comfy
 
 BLUE, ORANGE = (0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)
-
-
-@pytest.fixture(scope="module")
-def faces(pack):
-    importlib.import_module(f"{pack.__name__}.nodes.folders").register_folders()
-    return DemoFaces(pack)
-
-
-@pytest.fixture(scope="module")
-def bank(faces, tmp_path_factory):
-    return faces.bank(tmp_path_factory.mktemp("banks"))
 
 
 @pytest.fixture(scope="module")

@@ -1,29 +1,17 @@
 """Score Pictures, by a classifier, by text and from a file."""
 
-import importlib
 import os
 from types import SimpleNamespace
 
 import pytest
 import torch
-from demo_faces import DemoFaces, folder_of
+from demo_faces import folder_of
 from torch.nn.functional import normalize
 
 pytestmark = pytest.mark.comfy
 
 WIDTH = 16
 TEXTS = "a smiling face", "a serious face"
-
-
-@pytest.fixture(scope="module")
-def faces(pack):
-    importlib.import_module(f"{pack.__name__}.nodes.folders").register_folders()
-    return DemoFaces(pack)
-
-
-@pytest.fixture(scope="module")
-def bank(faces, tmp_path_factory):
-    return faces.bank(tmp_path_factory.mktemp("banks"))
 
 
 @pytest.fixture(scope="module")

@@ -1,30 +1,18 @@
 """The supervised finders, the algebra nodes and their plots."""
 
 import csv
-import importlib
 import io
 from functools import reduce
 from itertools import permutations
 
 import pytest
 import torch
-from demo_faces import DemoFaces, folder_of
+from demo_faces import folder_of
 from models import conditioning, core_sample, sd15, sigmas
 
 pytestmark = pytest.mark.comfy
 
 NAMES_THAT_ARE_NOT_MATHS = [r"5$ or \q$6", "a_b^c", "<b>&amp;", "100%"]
-
-
-@pytest.fixture(scope="module")
-def faces(pack):
-    importlib.import_module(f"{pack.__name__}.nodes.folders").register_folders()
-    return DemoFaces(pack)
-
-
-@pytest.fixture(scope="module")
-def bank(faces, tmp_path_factory):
-    return faces.bank(tmp_path_factory.mktemp("banks"))
 
 
 @pytest.fixture(scope="module")
@@ -208,19 +196,23 @@ def test_a_missing_strength_is_refused(faces, algebra):
 def test_orthogonalise_says_how_much_is_left_and_what_it_leaned_on(faces, algebra, span):
     glasses, age, smile = (faces.direction(name, seed) for seed, name in enumerate(("glasses", "age", "smile")))
     leaning = (glasses + age).renamed("glasses")
-    cleaned, info = algebra.HSpaceOrthogonalise.execute(leaning, numbered(age, smile), span).result
+    cleaned, info = algebra.HSpaceOrthogonalise.execute(leaning, numbered(age, smile), span, "").result
     table = faces.directions.cosines([leaning, cleaned, age, smile])
     # independent random directions: a half of the square is glasses', and so is 0.71 of the length
     assert abs(float(info.split("%")[0]) / 100 - 0.5**0.5) < 0.02
     assert info.startswith(f'{table[0, 1]:.0%} of "glasses" is left.')
     assert f"age {table[0, 2]:+.2f}, smile {table[0, 3]:+.2f}" in info
     assert table[1, 2:].abs().max() < 1e-6  # float32 rounding
+    assert cleaned.name == "glasses, independent"
+    named = algebra.HSpaceOrthogonalise.execute(leaning, numbered(age, smile), span, " frames ").result[0]
+    assert named == cleaned.renamed("frames")
 
 
 def test_orthogonalise_against_itself_is_refused(faces, algebra):
     direction = faces.direction("a", 0)
     with pytest.raises(ValueError, match='Nothing of "a" would be left'):
-        algebra.HSpaceOrthogonalise.execute(direction, numbered(direction, faces.direction("b", 1)), "each timestep")
+        protected = numbered(direction, faces.direction("b", 1))
+        algebra.HSpaceOrthogonalise.execute(direction, protected, "each timestep", "")
 
 
 def test_the_table_of_cosines_can_be_read_back(faces, algebra):

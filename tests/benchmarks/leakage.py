@@ -34,7 +34,7 @@ SPANS = ("whole trajectory", "each timestep")
 
 def test_measure_leakage(pack, tmp_path):
     demo = DemoModel(pack, Path(os.environ.get("HSPACE_BENCHMARK_BANKS", tmp_path)))
-    bank = demo.bank(TRAJECTORIES)
+    bank = demo.recorded(TRAJECTORIES)
     scores = demo.scores_of(bank)
     plain = [demo.scores(seeds) for seeds in repeats()]
     results = {}
@@ -104,9 +104,10 @@ def write(pack, demo, results: dict) -> None:
         "# What edits change besides what they should",
         "",
         "The paper's Table I on the demo model. A row for each edit, a column for each attribute: the mean change of "
-        f"the classifier's score over {PICTURES} fresh seeds, in standard deviations of the unedited pictures, ± the "
-        f"standard deviation over {REPEATS} repeats with other seeds; euler_ancestral, 10 steps; directions from a "
-        f"bank of {TRAJECTORIES}. Made by `python -m pytest -s tests/benchmarks/leakage.py`.",
+        f"the classifier's score over {PICTURES} fresh seeds, in standard deviations of the unedited pictures, "
+        f"over {REPEATS} repeats with other seeds (± their standard deviation if there are several); euler_ancestral, "
+        f"10 steps; directions from a bank of {TRAJECTORIES}. Made by "
+        "`python -m pytest -s tests/benchmarks/leakage.py`.",
         "",
         "| finder; projection | on target | off target | own column largest |",
         "|---|---|---|---|",

@@ -7,7 +7,6 @@ classifier judge. Ten random directions of the same norm at every timestep are t
 docs/semantics.md, docs/semantics.json and docs/semantics.png.
 """
 
-import importlib
 import json
 import math
 from dataclasses import replace
@@ -15,65 +14,24 @@ from pathlib import Path
 
 import pytest
 import torch
-from models import sigmas
+from demo_model import DemoModel
 from scipy.stats import spearmanr
 
 pytestmark = pytest.mark.comfy
 
 DOCS = Path(__file__).parents[2] / "docs"
-COMPONENTS, TRAJECTORIES, SEEDS, FIRST_SEED = 10, 300, 64, 100_000
+COMPONENTS, TRAJECTORIES, SEEDS = 10, 300, range(100_000, 100_064)
 STRENGTHS = (-3.0, -1.5, 0.0, 1.5, 3.0)
-STEPS, BATCH = 10, 32
 
 
 def test_measure_semantics(pack, tmp_path):
-    attributes = importlib.import_module(f"{pack.__name__}.demo.attributes")
-    judge = attributes.AttributeClassifier.load(Path(__file__).parents[2] / "demo" / "classifier")
-    demo = Demo(pack, judge, tmp_path)
-    components = list(demo.find())
+    demo = DemoModel(pack, tmp_path)
+    components = list(demo.directions.find_components(demo.recorded(TRAJECTORIES), COMPONENTS))
     generator = torch.Generator().manual_seed(0)
     controls = [norm_matched_random(component, generator) for component in components]
-    plain = demo.scores(components[0], 0.0)
+    plain = demo.scores(SEEDS, sampler=demo.euler)
     rows = [measure(demo, direction, plain) for direction in [*components, *controls]]
-    write(rows, judge.attributes)
-
-
-class Demo:
-    """The demo model, sampled with a direction and judged."""
-
-    def __init__(self, pack, judge, folder):
-        import comfy.samplers
-        import folder_paths
-
-        self.load, self.record, self.unet, self.sampling, self.find_node, folders = (
-            importlib.import_module(f"{pack.__name__}.nodes.{name}")
-            for name in ("load", "record", "unet", "sampling", "find", "folders")
-        )
-        folders.register_folders()
-        folder_paths.folder_names_and_paths["hspace_banks"] = ([str(folder)], {".safetensors"})
-        self.model, _, self.empty, self.latent = self.load.HSpaceLoadDDPM.execute(self.load.DEMO).result
-        self.judge = judge
-        self.sampler = comfy.samplers.sampler_object
-
-    def find(self):
-        bank = self.record.HSpaceSampleBank.execute(
-            self.model, self.empty, self.empty, self.sampler("euler_ancestral"), sigmas(self.model, STEPS), self.latent,
-            "semantics", TRAJECTORIES, 0, BATCH, 1.0, "positive",
-        ).result[0]  # fmt: skip
-        return self.find_node.HSpaceFindPCA.execute(bank, COMPONENTS, "each timestep").result[0]
-
-    def scores(self, direction, strength: float) -> torch.Tensor:
-        """The judge's scores `(64, 10)` of the fresh seeds with the direction injected."""
-        edited = self.unet.inject(self.model, direction, [strength])
-        pictures = [
-            self.sampling.sample(
-                edited, positive=self.empty, negative=self.empty, cfg=1.0, sampler=self.sampler("euler"),
-                sigmas=sigmas(self.model, STEPS), latent=self.latent, seeds=range(first, first + BATCH),
-                on_step=lambda x0: None,
-            )
-            for first in range(FIRST_SEED, FIRST_SEED + SEEDS, BATCH)
-        ]  # fmt: skip
-        return self.judge.scores(torch.cat(pictures).clamp(-1, 1))
+    write(rows, demo.judge.columns)
 
 
 def norm_matched_random(direction, generator):
@@ -88,7 +46,10 @@ def norm_matched_random(direction, generator):
 def measure(demo, direction, plain) -> dict:
     """Spearman correlation of each attribute's change with strength, and the change per unit in standard deviations."""
     change = torch.stack(
-        [demo.scores(direction, strength) - plain if strength else plain * 0 for strength in STRENGTHS]
+        [
+            demo.scores(SEEDS, [(direction, strength)], sampler=demo.euler) - plain if strength else plain * 0
+            for strength in STRENGTHS
+        ]
     )
     strength = torch.tensor(STRENGTHS).repeat_interleave(len(plain))
     rho = [spearmanr(strength, change[:, :, i].flatten()).statistic for i in range(plain.shape[1])]
@@ -107,7 +68,7 @@ def write(rows: list[dict], attributes) -> None:
         "# What the components of the demo model mean",
         "",
         f"Spearman correlation of each attribute's change with strength ({STRENGTHS[0]:g} to {STRENGTHS[-1]:g}) over "
-        f"{SEEDS} fresh seeds, euler, {STEPS} steps; in brackets the change per unit of strength, in standard "
+        f"{len(SEEDS)} fresh seeds, euler, 10 steps; in brackets the change per unit of strength, in standard "
         "deviations of the pictures. Made by `python -m pytest tests/benchmarks/semantics.py`.",
         "",
         "| | " + " | ".join(name.replace("_", " ") for name in attributes) + " |",

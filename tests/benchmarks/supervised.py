@@ -2,7 +2,7 @@
 
     python -m pytest -s tests/benchmarks/supervised.py        (about half an hour on two cores)
 
-Writes docs/supervised.json, docs/supervised.md, docs/efficiency.png, docs/linearity.png and docs/stacked.jpg.
+Writes docs/supervised.json, docs/efficiency.png, docs/linearity.png and docs/stacked.jpg.
 """
 
 import importlib
@@ -38,7 +38,7 @@ def demo(pack, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scored(demo):
-    bank = demo.bank(TRAJECTORIES)
+    bank = demo.recorded(TRAJECTORIES)
     return bank, demo.scores_of(bank)
 
 
