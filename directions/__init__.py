@@ -4,6 +4,7 @@ from .algebra import combine, cosines, orthogonalise
 from .bank import Bank, open_bank, write_shard
 from .direction import SITE, Direction, DirectionSet, Source
 from .files import load_direction, safe_path, save_direction
+from .jacobian import Jacobian, Triplets, clear_norm, leading_triplets
 from .leakage import Leakage, change
 from .pca import find_components
 from .score_files import read_scores
@@ -17,16 +18,20 @@ __all__ = [
     "Direction",
     "DirectionSet",
     "Found",
+    "Jacobian",
     "Leakage",
     "Scores",
     "Source",
+    "Triplets",
     "Trust",
     "change",
+    "clear_norm",
     "combine",
     "cosines",
     "find_components",
     "find_from_examples",
     "find_from_scores",
+    "leading_triplets",
     "load_direction",
     "open_bank",
     "orthogonalise",

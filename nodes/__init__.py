@@ -5,9 +5,11 @@ from comfy_api.latest import ComfyExtension, io
 from . import (
     algebra,
     classifier,
+    explore,
     files,
     find,
     inject,
+    jacobian,
     leakage,
     load,
     mark,
@@ -26,7 +28,7 @@ class HSpaceExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         modules = [
-            *(load, record, find, classifier, scores, text, mark, supervised),
-            *(algebra, files, inject, sweep, leakage),
+            *(load, record, find, classifier, scores, text, mark, supervised, jacobian),
+            *(algebra, files, inject, sweep, explore, leakage),
         ]
         return [node for module in modules for node in module.NODES]

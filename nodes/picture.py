@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 from torch import Tensor
 
 PAPER, INK, FAINT, ACCENT, OPPOSITE = "#ffffff", "#1b1b1f", "#6b6b76", "#0072b2", "#d55e00"
@@ -76,6 +76,16 @@ def contact_sheet(pictures: Tensor, labels: Sequence[str], marks: Sequence[bool 
         sheet.paste(_resized(picture, (width, height)), (x, y))
         pen.text((x + width / 2, y + height + gap / 2), label, colour, font, anchor="ma")
     return to_image(sheet)
+
+
+def difference_maps(edited: Tensor, plain: Tensor) -> Tensor:
+    """`(rows, height, width, 3)`: where the pictures of each row of `edited (rows, columns, ...)` differ from `plain`.
+
+    The largest change of the column that changes most; full blue is the largest of all rows, white none.
+    """
+    change = (edited - plain).abs().mean(-1, keepdim=True).amax(1)
+    full = torch.tensor(ImageColor.getrgb(ACCENT)) / 255
+    return 1 - change / change.max().clamp(min=1e-6) * (1 - full)
 
 
 def to_image(sheet: Image.Image) -> Tensor:

@@ -11,13 +11,25 @@ RANGE = re.compile(r"(\d{1,9})(?:\s*-\s*(\d{1,9}))?")
 
 def parse_strengths(text: str) -> list[float]:
     """The finite numbers of a list such as "-1, 0, 1"."""
+    return _parse_floats(text, "strengths", "-2, 0, 2")
+
+
+def parse_percents(text: str) -> list[float]:
+    """The numbers of a list such as "0.2, 0.5". `ValueError` unless all are 0 to 1."""
+    percents = _parse_floats(text, "percents", "0.2, 0.5")
+    if not all(0 <= percent <= 1 for percent in percents):
+        raise ValueError(f"Percents are numbers from 0 to 1: got {text!r}, wanted such as 0.2, 0.5.")
+    return percents
+
+
+def _parse_floats(text: str, what: str, example: str) -> list[float]:
     try:
-        strengths = [float(part) for part in text.split(",") if part.strip()]
+        numbers = [float(part) for part in text.split(",") if part.strip()]
     except ValueError:
-        strengths = []
-    if not strengths or not all(math.isfinite(strength) for strength in strengths):
-        raise ValueError(f'Can\'t read the strengths: got {text!r}, wanted numbers with commas, such as "-2, 0, 2".')
-    return strengths
+        numbers = []
+    if not numbers or not all(math.isfinite(number) for number in numbers):
+        raise ValueError(f'Can\'t read the {what}: got {text!r}, wanted numbers with commas, such as "{example}".')
+    return numbers
 
 
 def parse_names(text: str) -> list[str]:

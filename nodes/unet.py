@@ -45,6 +45,17 @@ def require_fit(model, direction: Direction) -> None:
         )
 
 
+def chunk_of_branch(kinds: Sequence[int], branch: Branch) -> int | None:
+    """Which chunk of a batch is the `branch`'s; None if it is not in it. `ValueError` if several are."""
+    chunks = [i for i, kind in enumerate(kinds) if kind == _CHUNK_KINDS[branch]]
+    if len(chunks) > 1:
+        raise ValueError(
+            f"The {branch} conditioning has {len(chunks)} parts (areas or combined prompts), wanted one: use a single "
+            "prompt."
+        )
+    return chunks[0] if chunks else None
+
+
 class Recorder:
     """A patch that reads h. It lives for one sampling call and is the pack's only mutable value.
 
@@ -59,14 +70,9 @@ class Recorder:
 
     def __call__(self, args: dict) -> dict:
         kinds = args["transformer_options"]["cond_or_uncond"]
-        pairs = zip(kinds, args["x"].chunk(len(kinds)), args["h"].chunk(len(kinds)), strict=True)
-        wanted = [(x, h) for kind, x, h in pairs if kind == _CHUNK_KINDS[self.branch]]
-        if len(wanted) > 1:
-            raise ValueError(
-                f"The {self.branch} conditioning has {len(wanted)} parts (areas or combined prompts), wanted one: "
-                "record with a single prompt."
-            )
-        for x, h in wanted:
+        chunk = chunk_of_branch(kinds, self.branch)
+        if chunk is not None:
+            x, h = args["x"].chunk(len(kinds))[chunk], args["h"].chunk(len(kinds))[chunk]
             timestep = float(args["timesteps"][0])
             if timestep not in self.x or not torch.equal(self.x[timestep], x):
                 self.x[timestep] = x.clone()

@@ -14,6 +14,7 @@ STEPS, BATCH = 10, 50
 class DemoModel(DemoFaces):
     def __init__(self, pack, banks: Path):
         super().__init__(pack)
+        self.model.model.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
         self.banks = banks
         self.judge = self.module("nodes.classifier").load_demo()
 

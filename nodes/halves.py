@@ -1,0 +1,198 @@
+"""A UNet cut at its bottleneck while it samples: h, and the decoder half that makes the prediction of it.
+
+The encoder runs once, inside the sampler's own call, so that LoRA, conditioning, dtype and offloading are whatever they
+are there. The decoder half is then a function of h alone, with derivatives.
+"""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import comfy.model_management
+import torch
+from comfy.ldm.modules.attention import attention_pytorch
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel, forward_timestep_embed
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ..directions import Jacobian
+from .unet import Branch, chunk_of_branch, require_bottleneck
+
+_SKIPS, _BOTTLENECK = "input_block_patch", "middle_block_after_patch"
+
+
+@dataclass(frozen=True, eq=False)
+class Halves:
+    """One picture at one timestep: `decode(h)` is the prediction the model makes there."""
+
+    h: Tensor
+    """`(1, c, h, w)`."""
+    decode: Callable[[Tensor], Tensor]
+    """From `(n, c, h, w)` to `(n, channels, height, width)`, in the model's own kind of prediction."""
+    prediction: Tensor
+    """`(1, channels, height, width)`: what the whole model predicted."""
+    timestep: float
+
+    def jacobian(self) -> Jacobian:
+        """Of the prediction by h. It holds the decoder's graph: `ValueError` where memory can't."""
+        with _derivatives():
+            h = self.h.clone().requires_grad_()
+            with _Budget(h.device).watched():
+                out = self.decode(h)
+
+        def forward(v: Tensor) -> Tensor:
+            with _derivatives(), sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no forward derivative
+                return torch.func.jvp(self.decode, (h.detach(),), (v.to(h)[None],))[1][0].detach()
+
+        def transposed(u: Tensor) -> Tensor:
+            with _derivatives():
+                return torch.autograd.grad(out, h, u.to(out)[None], retain_graph=True)[0][0]
+
+        return Jacobian(forward, transposed, tuple(h.shape[1:]), tuple(out.shape[1:]))
+
+
+def at_sigmas(model, visit: Callable[[float, Halves], None], sigmas: set[float], branch: Branch):
+    """A clone of `model` that calls `visit(sigma, halves)` the first time it samples one picture at each sigma."""
+    require_bottleneck(model)
+    watched = model.clone()
+    watched.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "hspace_halves", _Visitor(visit, set(sigmas), branch))
+    return watched
+
+
+class _Visitor:
+    """Lives for one sampling call."""
+
+    def __init__(self, visit: Callable[[float, Halves], None], waiting: set[float], branch: Branch):
+        self.visit, self.waiting, self.branch = visit, waiting, branch
+
+    def __call__(self, executor, x, timesteps, context=None, y=None, control=None, transformer_options=None, **kwargs):
+        options = transformer_options or {}
+        sigma = float(options["sigmas"][0])
+        chunk = chunk_of_branch(options["cond_or_uncond"], self.branch) if sigma in self.waiting else None
+        if chunk is None:
+            return executor(x, timesteps, context, y, control, transformer_options, **kwargs)
+        if control is not None:
+            raise ValueError("The model can't be cut at its bottleneck under a ControlNet: take it off for this node.")
+        self.waiting.remove(sigma)
+        seen = _Seen()
+        patches = options.get("patches", {})
+        extra = {_BOTTLENECK: seen.bottleneck}
+        if isinstance(executor.class_obj, UNetModel):
+            extra[_SKIPS] = seen.skip
+        watched = {**options, "patches": {**patches, **{key: [*patches.get(key, ()), at] for key, at in extra.items()}}}
+        prediction = executor(x, timesteps, context, y, control, watched, **kwargs)
+        count = len(options["cond_or_uncond"])
+        with torch.inference_mode(False), torch.no_grad():
+            cut = lambda value: value.chunk(count)[chunk].clone() if torch.is_tensor(value) else value  # noqa: E731
+            decode = _decoder(executor.class_obj, cut, seen, cut(x), cut(timesteps), options)
+            halves = Halves(cut(seen.args["h"]), decode, cut(prediction), float(timesteps[0]))
+            self.visit(sigma, halves)
+        return prediction
+
+
+class _Seen:
+    """What a whole call shows of itself at ComfyUI's patch points."""
+
+    def __init__(self):
+        self.skips: list[Tensor] = []
+        self.args: dict = {}
+
+    def skip(self, h: Tensor, options: dict) -> Tensor:
+        self.skips.append(h.clone())  # patches such as FreeU's write into what follows
+        return h
+
+    def bottleneck(self, args: dict) -> dict:
+        self.args = {**args, "h": args["h"].clone(), "transformer_options": dict(args["transformer_options"])}
+        return {"h": args["h"]}
+
+
+def _decoder(unet, cut, seen: _Seen, x: Tensor, timesteps: Tensor, options: dict) -> Callable[[Tensor], Tensor]:
+    """The decoder half of `unet` for one chunk of the batch, a function of h alone."""
+    emb, context = cut(seen.args["emb"]), cut(seen.args["context"])
+    if isinstance(unet, UNetModel):
+        skips = tuple(cut(skip) for skip in seen.skips)
+        options = {**seen.args["transformer_options"], "optimized_attention_override": _differentiable_attention}
+        half: torch.nn.Module = _UNetDecoder(unet, skips, emb, context, options, x.dtype)
+    else:
+        _, skips, emb = unet.encode(x, timesteps)
+        half = _PixelDecoder(unet, skips, emb)
+    weights = {name: _usable(weight) for name, weight in half.named_parameters()}
+    return lambda h: torch.func.functional_call(half, weights, (h,))
+
+
+class _UNetDecoder(torch.nn.Module):
+    """The second half of `UNetModel._forward`, block by block, with the patches that act there."""
+
+    def __init__(self, unet: UNetModel, skips, emb, context, options, dtype):
+        super().__init__()
+        self.blocks, self.out, self.dtype = unet.output_blocks, unet.out, dtype
+        self.skips, self.emb, self.context, self.options = skips, emb, context, options
+
+    def forward(self, h: Tensor) -> Tensor:
+        options, skips = dict(self.options), list(self.skips)
+        h = h.clone()
+        for number, block in enumerate(self.blocks):
+            options["block"] = ("output", number)
+            skip = skips.pop()
+            for patch in options.get("patches", {}).get("output_block_patch", ()):
+                h, skip = patch(h, skip, options)
+            h = torch.cat([h, skip], dim=1)
+            shape = skips[-1].shape if skips else None
+            h = forward_timestep_embed(block, h, self.emb, self.context, options, shape)
+        return self.out(h.type(self.dtype))
+
+
+class _PixelDecoder(torch.nn.Module):
+    def __init__(self, unet, skips, emb):
+        super().__init__()
+        self.unet, self.skips, self.emb = unet, skips, emb
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.unet.decode(h, self.skips, self.emb)
+
+
+def _differentiable_attention(_function, *args, **kwargs) -> Tensor:
+    """In place of whatever attention is set: torch's own has both derivatives."""
+    return attention_pytorch(*args, **kwargs)
+
+
+def _usable(weight: Tensor) -> Tensor:
+    """The same memory as a tensor that derivatives may pass: ComfyUI loads weights in inference mode."""
+    if not weight.is_inference():
+        return weight.detach()
+    alias = torch.empty(0, dtype=weight.dtype, device=weight.device)
+    return alias.set_(weight.untyped_storage(), weight.storage_offset(), weight.size(), weight.stride())
+
+
+@contextmanager
+def _derivatives():
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+class _Budget:
+    """Counts what a graph keeps, and keeps no more than the device has."""
+
+    def __init__(self, device: torch.device):
+        self.free = comfy.model_management.get_free_memory(device)
+        self.kept: dict[int, Tensor | None] = {}
+        self.bytes = 0
+
+    @contextmanager
+    def watched(self):
+        with torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor):
+            yield
+        if self.bytes > self.free:
+            raise ValueError(
+                f"The decoder's graph does not fit into memory: it needs {self.bytes / 1e9:.1f} GB, "
+                f"{self.free / 1e9:.1f} GB are free. Use a smaller picture, or free the memory of other models."
+            )
+
+    def _keep(self, tensor: Tensor) -> Tensor | None:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self.kept:
+            self.bytes += storage.nbytes()
+        fits = self.bytes <= self.free
+        self.kept.setdefault(storage.data_ptr(), tensor if fits else None)
+        return tensor if fits else None

@@ -1,0 +1,127 @@
+"""The decoder half of a model, cut out while it samples."""
+
+import importlib
+
+import pytest
+import torch
+from demo_faces import DemoFaces
+from models import conditioning, sd15, sigmas
+
+pytestmark = pytest.mark.comfy
+
+
+@pytest.fixture(scope="module")
+def modules(pack):
+    return lambda name: importlib.import_module(f"{pack.__name__}.nodes.{name}")
+
+
+def cut(modules, model, positive, negative, cfg=1.0, latent=None, branch="positive", seeds=(3,)):
+    """The halves of the second of three steps, and the finished latents."""
+    import comfy.samplers
+
+    found = []
+    schedule = sigmas(model, 3)
+    watched = modules("halves").at_sigmas(
+        model, lambda sigma, halves: found.append(halves), {float(schedule[1])}, branch
+    )
+    with torch.inference_mode():  # as ComfyUI runs nodes
+        latents = modules("sampling").sample(
+            watched, positive=positive, negative=negative, cfg=cfg,
+            sampler=comfy.samplers.sampler_object("euler"), sigmas=schedule,
+            latent=latent or {"samples": torch.zeros(1, 4, 16, 16)}, seeds=seeds, on_step=lambda x0: None,
+        )  # fmt: skip
+    (halves,) = found
+    return halves, latents
+
+
+def demo(modules, pack):
+    with torch.inference_mode():
+        faces = DemoFaces(pack)
+    return cut(modules, faces.model, faces.empty, faces.empty, latent=faces.latent)
+
+
+def with_freeu(model):
+    from comfy_extras.nodes_freelunch import FreeU_V2
+
+    return FreeU_V2.execute(model, 1.3, 1.4, 0.9, 0.2).result[0]
+
+
+@pytest.fixture(scope="module")
+def sd(modules):
+    with torch.inference_mode():
+        model = sd15()
+    return model
+
+
+def test_the_demo_models_decoder_makes_the_whole_models_prediction_bit_for_bit(modules, pack):
+    halves, _ = demo(modules, pack)
+    assert torch.equal(halves.decode(halves.h), halves.prediction)
+
+
+@pytest.mark.parametrize(("cfg", "branch"), [(1.0, "positive"), (7.0, "positive"), (7.0, "negative")])
+def test_the_decoder_makes_the_whole_models_prediction(modules, sd, cfg, branch):
+    halves, _ = cut(modules, sd, conditioning(1), conditioning(2), cfg=cfg, branch=branch)
+    # another batch size, another attention kernel: the last bits
+    torch.testing.assert_close(halves.decode(halves.h), halves.prediction, atol=1e-6, rtol=1e-5)
+
+
+def test_patches_on_the_decoder_act_in_it(modules, sd):
+    model = with_freeu(sd15(model_channels=320, num_res_blocks=[1, 1, 1, 1]))
+    halves, _ = cut(modules, model, conditioning(1), conditioning(2))
+    plain, _ = cut(modules, sd15(model_channels=320, num_res_blocks=[1, 1, 1, 1]), conditioning(1), conditioning(2))
+    torch.testing.assert_close(halves.decode(halves.h), halves.prediction, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(halves.decode(halves.h), plain.decode(halves.h), atol=1e-3)
+    kept = halves.h.clone()
+    halves.decode(halves.h)
+    assert torch.equal(halves.h, kept)
+
+
+def test_watching_changes_no_picture_and_leaves_nothing_behind(modules, sd):
+    _, watched = cut(modules, sd, conditioning(1), conditioning(2))
+    import comfy.samplers
+
+    plain = modules("sampling").sample(
+        sd, positive=conditioning(1), negative=conditioning(2), cfg=1.0,
+        sampler=comfy.samplers.sampler_object("euler"), sigmas=sigmas(sd, 3),
+        latent={"samples": torch.zeros(1, 4, 16, 16)}, seeds=[3], on_step=lambda x0: None,
+    )  # fmt: skip
+    assert torch.equal(watched, plain)
+    assert not sd.wrappers.get("diffusion_model")
+
+
+@pytest.mark.parametrize("kind", ["demo", "sd"])
+def test_both_products_are_derivatives_and_each_others_transpose(modules, pack, sd, kind):
+    halves, _ = demo(modules, pack) if kind == "demo" else cut(modules, sd, conditioning(1), conditioning(2))
+    jacobian = halves.jacobian()
+    draw = torch.Generator().manual_seed(0)
+    v, u = torch.randn(jacobian.in_shape, generator=draw), torch.randn(jacobian.out_shape, generator=draw)
+    step = 1e-2 * halves.h.std()
+    difference = (halves.decode(halves.h + step * v) - halves.decode(halves.h - step * v))[0] / (2 * step)
+    forward = jacobian.forward(v)
+    assert (forward - difference).norm() < 0.03 * difference.norm()  # a central difference in float32
+    torch.testing.assert_close((forward * u).sum(), (v * jacobian.transposed(u)).sum(), rtol=1e-3, atol=1e-5)
+
+
+def test_lora_on_the_decoder_is_in_its_half(modules, sd):
+    name = "diffusion_model.output_blocks.3.0.in_layers.2.weight"
+    weight = sd.model.state_dict()[name]
+    patched = sd.clone()
+    patched.add_patches({name: (0.5 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)),)})
+    halves, _ = cut(modules, patched, conditioning(1), conditioning(2))
+    plain, _ = cut(modules, sd, conditioning(1), conditioning(2))
+    torch.testing.assert_close(halves.decode(halves.h), halves.prediction, atol=1e-6, rtol=1e-5)
+    assert not torch.allclose(halves.prediction, plain.prediction, atol=1e-3)
+
+
+def test_several_prompts_on_a_branch_are_refused(modules, sd):
+    with pytest.raises(ValueError, match="2 parts"):
+        cut(modules, sd, conditioning(1) + conditioning(5), conditioning(2))
+
+
+def test_a_graph_that_does_not_fit_says_how_much_it_needs(modules, sd, monkeypatch):
+    import comfy.model_management
+
+    halves, _ = cut(modules, sd, conditioning(1), conditioning(2))
+    monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda device: 1000)
+    with pytest.raises(ValueError, match=r"needs 0\.0 GB"):
+        halves.jacobian()
