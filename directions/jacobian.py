@@ -162,4 +162,5 @@ def clear_norm(value: float, *, contrast: float, area: float, sigmas: Tensor) ->
     standard deviation, `area` how many of its elements the mask leaves.
     """
     reach = (-sigmas.double().diff() / (1 + sigmas[:-1].double() ** 2).sqrt()).sum().item()
-    return CLEAR * contrast * area**0.5 / (value * reach)
+    norm: float = CLEAR * contrast * area**0.5 / (value * reach)
+    return norm

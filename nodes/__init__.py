@@ -9,6 +9,7 @@ from . import (
     files,
     find,
     inject,
+    invert,
     jacobian,
     leakage,
     load,
@@ -28,7 +29,7 @@ class HSpaceExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         modules = [
-            *(load, record, find, classifier, scores, text, mark, supervised, jacobian),
+            *(load, record, find, classifier, scores, text, mark, supervised, jacobian, invert),
             *(algebra, files, inject, sweep, explore, leakage),
         ]
         return [node for module in modules for node in module.NODES]

@@ -1,0 +1,159 @@
+"""Invert Image: pictures come back, by other mathematics too, and can be edited."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from demo_faces import DemoFaces, folder_of
+from models import conditioning, sd15, sigmas
+
+pytestmark = pytest.mark.comfy
+
+FRIENDLY, DDIM = "edit-friendly DDPM", "DDIM"
+
+
+@pytest.fixture(scope="module")
+def faces(pack):
+    return DemoFaces(pack)
+
+
+@pytest.fixture(scope="module")
+def renders():
+    """Two faces that no model made, `(2, 3, 64, 64)` in -1..1."""
+    path = Path(__file__).parents[1] / "demo" / "faces.py"
+    spec = importlib.util.spec_from_file_location("demo_renderer", path)
+    renderer = importlib.util.module_from_spec(spec)
+    sys.modules["demo_renderer"] = renderer
+    spec.loader.exec_module(renderer)
+    return torch.from_numpy(renderer.render_batch(2, seed=7)[0]).float().movedim(-1, 1) / 127.5 - 1
+
+
+@pytest.fixture
+def invert(pack, faces, tmp_path):
+    node = importlib.import_module(f"{pack.__name__}.nodes.invert").HSpaceInvertImage
+
+    def invert(latents, steps=10, method=FRIENDLY, skip=0, model=None, prompts=None, cfg=1.0, batch_size=8, **changed):
+        model = model or faces.model
+        positive, negative = prompts or (faces.empty, faces.empty)
+        schedule = changed.pop("sigmas", sigmas(model, steps))
+        with folder_of("hspace_banks", tmp_path):
+            return node.execute(
+                model, positive, negative, {"samples": latents, **changed}, schedule, method, skip, 3, "pictures",
+                batch_size, cfg, "positive",
+            ).result  # fmt: skip
+
+    return invert
+
+
+def sampled(model, found, prompts, cfg=1.0):
+    """What SamplerCustomAdvanced makes of an inversion's outputs."""
+    from comfy_extras.nodes_custom_sampler import CFGGuider, SamplerCustomAdvanced
+
+    noise, latent, sampler, schedule = found[:4]
+    guider = CFGGuider.execute(model, *prompts, cfg).result[0]
+    return SamplerCustomAdvanced.execute(noise, guider, sampler, schedule, latent).result[0]["samples"]
+
+
+@pytest.mark.parametrize("steps", [10, 25, 50])
+def test_an_edit_friendly_inversion_gives_the_pictures_back(invert, faces, renders, steps):
+    back = sampled(faces.model, invert(renders, steps), (faces.empty, faces.empty))
+    assert (back - renders).abs().max() < 1e-4  # the issue's bound, in -1..1
+
+
+def test_ddim_comes_closer_with_more_steps(invert, faces, renders):
+    errors = []
+    for steps in (10, 25, 50):
+        back = sampled(faces.model, invert(renders, steps, DDIM), (faces.empty, faces.empty))
+        errors.append(float((back - renders).square().mean().sqrt()))
+    print(errors)
+    assert errors[0] > errors[1] > errors[2]
+
+
+@pytest.mark.parametrize("cfg", [1.0, 7.0])
+@pytest.mark.parametrize("skip", [0, 4])
+def test_it_holds_in_stable_diffusions_layout_with_guidance_and_skipped_steps(invert, cfg, skip):
+    model, prompts = sd15(), (conditioning(1), conditioning(2))
+    latents = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(1))
+    found = invert(latents, model=model, prompts=prompts, cfg=cfg, skip=skip)
+    assert len(found[3]) == 11 - skip
+    assert (sampled(model, found, prompts, cfg) - latents).abs().max() < 1e-4
+
+
+def test_the_noises_are_those_of_the_papers_equations(invert, faces, renders):
+    """x_{t-1} = mu_t(x_t) + s_t z_t in alpha-bar and float64, eta 1, with nothing of ComfyUI but the network."""
+    noise, latent, sampler, schedule, *_ = invert(renders, 10)
+    noises = sampler.extra_options["inversion"].noises.double()
+    unet = faces.model.model.diffusion_model
+    sampling = faces.model.get_model_object("model_sampling")
+    alphas = 1 / (1 + schedule.double() ** 2)  # alpha-bar of each level
+    start = (1 + schedule[0].double() ** 2).sqrt()  # ComfyUI's scaling of noise at the highest sigma
+    x = alphas[0].sqrt() * (renders.double() + start * noise.generate_noise(latent).double())
+    for i in range(len(schedule) - 1):
+        timestep = sampling.timestep(schedule[i : i + 1]).float().expand(len(x))
+        velocity = unet(x.float(), timestep).double()
+        a, a_next = alphas[i], alphas[i + 1]
+        x0 = a.sqrt() * x - (1 - a).sqrt() * velocity
+        eps = (1 - a).sqrt() * x + a.sqrt() * velocity
+        s = ((1 - a_next) / (1 - a)).sqrt() * (1 - a / a_next).sqrt()  # methods.md, eta 1
+        x = a_next.sqrt() * x0 + (1 - a_next - s**2).clamp(min=0).sqrt() * eps + a_next.sqrt() * noises[i]
+    assert (x - renders).abs().max() < 1e-4
+
+
+def test_a_picture_does_not_depend_on_its_batch(invert, renders):
+    together = invert(renders, 5)
+    apart = invert(renders, 5, batch_size=1)
+    ours, theirs = (found[2].extra_options["inversion"].noises for found in (together, apart))
+    torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-4)  # a batch's rows differ in the last bits
+
+
+def test_an_edit_at_strength_0_is_the_picture_and_at_2_is_not(pack, invert, faces, renders):
+    unet = importlib.import_module(f"{pack.__name__}.nodes.unet")
+    found, direction = invert(renders), faces.direction("random", 0)
+    plain = sampled(faces.model, found, (faces.empty, faces.empty))
+    still = sampled(unet.inject(faces.model, direction, [0.0]), found, (faces.empty, faces.empty))
+    moved = sampled(unet.inject(faces.model, direction, [2.0]), found, (faces.empty, faces.empty))
+    assert torch.equal(still, plain)
+    assert (moved - plain).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("method", [FRIENDLY, DDIM])
+def test_the_bank_holds_what_the_replay_sees(pack, invert, faces, renders, method):
+    unet = importlib.import_module(f"{pack.__name__}.nodes.unet")
+    found = invert(renders, 5, method)
+    bank = found[4]
+    watched, recorder = unet.record(faces.model, "positive")
+    sampled(watched, found, (faces.empty, faces.empty))
+    timesteps, h = recorder.trajectory()
+    assert torch.equal(bank.timesteps, timesteps)
+    assert torch.equal(torch.stack([bank.h(step) for step in range(5)], 1), h.float())
+    assert torch.equal(bank.latents(), renders)
+    assert bank.seeds == (3, 4)
+
+
+def test_the_outputs_belong_together(invert, faces, renders):
+    from comfy_extras.nodes_custom_sampler import RandomNoise
+
+    prompts = (faces.empty, faces.empty)
+    found = list(invert(renders, 5))
+    with pytest.raises(ValueError, match="not those of the inversion"):
+        sampled(faces.model, [*found[:3], sigmas(faces.model, 6)], prompts)
+    with pytest.raises(ValueError, match="not the noise of the inversion"):
+        sampled(faces.model, [RandomNoise.execute(5).result[0], *found[1:]], prompts)
+    with pytest.raises(ValueError, match="for other pictures"):
+        sampled(faces.model, [found[0], {"samples": renders[:1]}, *found[2:]], prompts)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"latents": torch.zeros(1, 4, 64, 64)}, "not this model's"),
+        ({"sigmas": torch.tensor([10.0, 1.0, 0.5])}, "fall to 0"),
+        ({"skip": 9}, "Lower skip"),
+        ({"noise_mask": torch.ones(1, 64, 64)}, "noise mask"),
+    ],
+)
+def test_bad_input_says_what_is_wanted(invert, renders, changed, message):
+    with pytest.raises(ValueError, match=message):
+        invert(**({"latents": renders} | changed))
