@@ -4,6 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import (
     algebra,
+    asyrp,
     classifier,
     explore,
     files,
@@ -30,6 +31,6 @@ class HSpaceExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         modules = [
             *(load, record, find, classifier, scores, text, mark, supervised, jacobian, invert),
-            *(algebra, files, inject, sweep, explore, leakage),
+            *(algebra, files, inject, asyrp, sweep, explore, leakage),
         ]
         return [node for module in modules for node in module.NODES]

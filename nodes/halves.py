@@ -72,23 +72,56 @@ class _Visitor:
         chunk = chunk_of_branch(options["cond_or_uncond"], self.branch) if sigma in self.waiting else None
         if chunk is None:
             return executor(x, timesteps, context, y, control, transformer_options, **kwargs)
-        if control is not None:
-            raise ValueError("The model can't be cut at its bottleneck under a ControlNet: take it off for this node.")
         self.waiting.remove(sigma)
-        seen = _Seen()
-        patches = options.get("patches", {})
-        extra = {_BOTTLENECK: seen.bottleneck}
-        if isinstance(executor.class_obj, UNetModel):
-            extra[_SKIPS] = seen.skip
-        watched = {**options, "patches": {**patches, **{key: [*patches.get(key, ()), at] for key, at in extra.items()}}}
-        prediction = executor(x, timesteps, context, y, control, watched, **kwargs)
         count = len(options["cond_or_uncond"])
+        prediction, halves = cut(executor, x, timesteps, context, y, control, options, part=(chunk, count), **kwargs)
         with torch.inference_mode(False), torch.no_grad():
-            cut = lambda value: value.chunk(count)[chunk].clone() if torch.is_tensor(value) else value  # noqa: E731
-            decode = _decoder(executor.class_obj, cut, seen, cut(x), cut(timesteps), options)
-            halves = Halves(cut(seen.args["h"]), decode, cut(prediction), float(timesteps[0]))
             self.visit(sigma, halves)
         return prediction
+
+
+class EncodeOnce:
+    """A wrapper of the UNet that runs it whole, and then, while `edit` is set, its decoder half alone on an edited h.
+
+    `edit` is a patch of the bottleneck. The batches of the second pass must be those of the first; lives for one step.
+    """
+
+    def __init__(self):
+        self.edit: Callable[[dict], dict] | None = None
+        self.whole: dict[tuple, Halves] = {}
+
+    def __call__(self, executor, x, timesteps, context=None, y=None, control=None, transformer_options=None, **kwargs):
+        options = transformer_options or {}
+        batch = (tuple(options["cond_or_uncond"]), tuple(options["uuids"]))
+        if self.edit is None:
+            prediction, self.whole[batch] = cut(
+                executor, x, timesteps, context, y, control, options, differentiable=False, **kwargs
+            )
+            return prediction
+        halves = self.whole.pop(batch)
+        return halves.decode(
+            self.edit({"h": halves.h, "x": x, "timesteps": timesteps, "transformer_options": options})["h"]
+        )
+
+
+def cut(
+    executor, x, timesteps, context, y, control, options, *, part=(0, 1), differentiable=True, **kwargs
+) -> tuple[Tensor, Halves]:
+    """The prediction of a whole UNet call, and the halves of one `part` (which of how many) of its batch."""
+    if control is not None:
+        raise ValueError("The model can't be cut at its bottleneck under a ControlNet: take it off for this node.")
+    seen = _Seen()
+    patches = options.get("patches", {})
+    extra = {_BOTTLENECK: seen.bottleneck}
+    if isinstance(executor.class_obj, UNetModel):
+        extra[_SKIPS] = seen.skip
+    watched = {**options, "patches": {**patches, **{key: [*patches.get(key, ()), at] for key, at in extra.items()}}}
+    prediction = executor(x, timesteps, context, y, control, watched, **kwargs)
+    index, count = part
+    with torch.inference_mode(False if differentiable else torch.is_inference_mode_enabled()), torch.no_grad():
+        of_part = lambda value: value.chunk(count)[index].clone() if torch.is_tensor(value) else value  # noqa: E731
+        decode = _decoder(executor.class_obj, of_part, seen, x.dtype, differentiable)
+        return prediction, Halves(of_part(seen.args["h"]), decode, of_part(prediction), float(timesteps[0]))
 
 
 class _Seen:
@@ -107,16 +140,18 @@ class _Seen:
         return {"h": args["h"]}
 
 
-def _decoder(unet, cut, seen: _Seen, x: Tensor, timesteps: Tensor, options: dict) -> Callable[[Tensor], Tensor]:
-    """The decoder half of `unet` for one chunk of the batch, a function of h alone."""
-    emb, context = cut(seen.args["emb"]), cut(seen.args["context"])
+def _decoder(unet, of_part, seen: _Seen, dtype: torch.dtype, differentiable: bool) -> Callable[[Tensor], Tensor]:
+    """The decoder half of `unet` for a part of the batch, a function of h alone."""
+    emb, context = of_part(seen.args["emb"]), of_part(seen.args["context"])
+    skips = tuple(of_part(skip) for skip in seen.args.get("skips", seen.skips))
+    half: torch.nn.Module = _PixelDecoder(unet, skips, emb)
     if isinstance(unet, UNetModel):
-        skips = tuple(cut(skip) for skip in seen.skips)
-        options = {**seen.args["transformer_options"], "optimized_attention_override": _differentiable_attention}
-        half: torch.nn.Module = _UNetDecoder(unet, skips, emb, context, options, x.dtype)
-    else:
-        _, skips, emb = unet.encode(x, timesteps)
-        half = _PixelDecoder(unet, skips, emb)
+        options = seen.args["transformer_options"]
+        if differentiable:
+            options = {**options, "optimized_attention_override": _differentiable_attention}
+        half = _UNetDecoder(unet, skips, emb, context, options, dtype)
+    if not differentiable:
+        return half
     weights = {name: _usable(weight) for name, weight in half.named_parameters()}
     return lambda h: torch.func.functional_call(half, weights, (h,))
 

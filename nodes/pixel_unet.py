@@ -88,7 +88,7 @@ class PixelUNet(UNet2DModel):
         h, skips, emb = self.encode(x, timesteps)
         options["block"] = ("middle", 0)
         for patch in options.get("patches", {}).get(PATCH_POINT, ()):
-            args = {"h": h, "x": x, "emb": emb, "context": context, "y": y, "timesteps": timesteps}
+            args = {"h": h, "x": x, "emb": emb, "context": context, "y": y, "timesteps": timesteps, "skips": skips}
             h = patch({**args, "transformer_options": options})["h"]
         return self.decode(h, skips, emb)
 
