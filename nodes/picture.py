@@ -81,11 +81,12 @@ def contact_sheet(pictures: Tensor, labels: Sequence[str], marks: Sequence[bool 
 def difference_maps(edited: Tensor, plain: Tensor) -> Tensor:
     """`(rows, height, width, 3)`: where the pictures of each row of `edited (rows, columns, ...)` differ from `plain`.
 
-    The largest change of the column that changes most; full blue is the largest of all rows, white none.
+    The largest change of the column that changes most. Full blue is the largest of all rows, white none, and half blue
+    a quarter, so that weak rows show too.
     """
     change = (edited - plain).abs().mean(-1, keepdim=True).amax(1)
     full = torch.tensor(ImageColor.getrgb(ACCENT)) / 255
-    return 1 - change / change.max().clamp(min=1e-6) * (1 - full)
+    return 1 - (change / change.max().clamp(min=1e-6)).sqrt() * (1 - full)
 
 
 def to_image(sheet: Image.Image) -> Tensor:

@@ -20,6 +20,19 @@ FULL = {
     "context_dim": 768,
     "num_heads": 8,
 }
+SDXL = {
+    "model_channels": 320,
+    "num_res_blocks": [2, 2, 2],
+    "channel_mult": [1, 2, 4],
+    "transformer_depth": [0, 0, 2, 2, 10, 10],
+    "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10],
+    "transformer_depth_middle": 10,
+    "context_dim": 2048,
+    "num_heads": -1,
+    "num_head_channels": 64,
+    "use_linear_in_transformer": True,
+}
+"""SDXL's UNet without its vector of sizes, which does not reach the decoder but through the time embedding."""
 
 
 def sd15(layout: dict = TINY, **changes):
