@@ -52,7 +52,7 @@ SPAN = io.Combo.Input(
     options=["whole trajectory", "each timestep"],
     default="whole trajectory",
     tooltip="whole trajectory removes what is shared over all timesteps together, as in the paper. each timestep "
-    "removes it at every one, which takes a little more away.",
+    "removes it at every one.",
 )
 MASK = io.Mask.Input("mask", optional=True, tooltip="Where to edit: white is edited, black left alone.")
 
