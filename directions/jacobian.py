@@ -60,7 +60,7 @@ class Triplets:
     values: Tensor
     """`(k,)` float64."""
     left: Tensor
-    """`(k, *out_shape)` float32: J v / s, what each direction does to the prediction."""
+    """`(k, *out_shape)` float32, J v / s: what each direction does to the prediction."""
     residuals: Tensor
     """`(k,)` float64: |J^T u - s v| / s, relative."""
     products: tuple[int, int]
@@ -83,7 +83,7 @@ def leading_triplets(
     operator = LinearOperator((m, n), matvec=counted.forward, rmatvec=counted.transposed, dtype=np.float32)
     start = np.random.default_rng(seed).standard_normal(m).astype(np.float32)
     try:
-        _, values, rows = svds(operator, k, tol=tol, v0=start, solver="propack", maxiter=min(m, n, 10 * k + 50))
+        columns, values, rows = svds(operator, k, tol=tol, v0=start, solver="propack", maxiter=min(m, n, 10 * k + 50))
     except np.linalg.LinAlgError as error:
         raise counted.stopped_by or ValueError(
             f"The Jacobian's directions did not settle in {sum(counted.calls)} products: got {error}. Ask for fewer "
@@ -91,26 +91,25 @@ def leading_triplets(
         ) from error
     if counted.stopped_by:
         raise counted.stopped_by
-    right = torch.from_numpy(rows[np.argsort(-values)].copy())
-    return _finished(counted, right.reshape(k, *jacobian.in_shape))
+    order = np.argsort(-values)
+    left, right = torch.from_numpy(columns.T[order].copy()), torch.from_numpy(rows[order].copy())
+    return _finished(counted, left, torch.from_numpy(values[order].copy()).double(), right)
 
 
-def _finished(counted: "_Counted", right: Tensor) -> Triplets:
-    """Triplets of right singular vectors, with their left ones, signs and residuals."""
-    images = torch.stack([counted.product(v) for v in right]).double()
-    values = images.flatten(1).norm(dim=1)
+def _finished(counted: "_Counted", left: Tensor, values: Tensor, right: Tensor) -> Triplets:
+    """Triplets of flat vectors, with their signs and residuals."""
     if not (values > values[0] * 1e-6).all():
         raise ValueError(
             f"Only {int((values > values[0] * 1e-6).sum())} directions change the prediction: wanted {len(values)}. "
             "Ask for fewer, or widen the mask."
         )
-    sign = torch.where(images.flatten(1).sum(1) < 0, -1.0, 1.0).double()
-    each = (len(right), *[1] * (images.ndim - 1))
-    left, right = images * (sign / values).reshape(each), right * sign.float().reshape(-1, *[1] * (right.ndim - 1))
-    returned = torch.stack([counted.returned(u) for u in left.float()]).double()
-    off = returned - values.reshape(-1, *[1] * (right.ndim - 1)) * right.double()
+    sign = torch.where(left.sum(1, keepdim=True) < 0, -1.0, 1.0)
+    left, right = sign * left, sign * right
+    images = left.reshape(-1, *counted.jacobian.out_shape)
+    returned = torch.stack([counted.returned(u) for u in images]).flatten(1).double()
+    residuals = (returned - values[:, None] * right.double()).norm(dim=1) / values
     calls = counted.calls[0], counted.calls[1]
-    return Triplets(right, values, left.float(), off.flatten(1).norm(dim=1) / values, calls)
+    return Triplets(right.reshape(-1, *counted.jacobian.in_shape), values, images, residuals, calls)
 
 
 class _Counted:
