@@ -5,19 +5,16 @@ are there. The decoder half is then a function of h alone, with derivatives.
 """
 
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-import comfy.model_management
 import torch
 import torch.autograd.forward_ad as forward_ad
-from comfy.ldm.modules.attention import attention_pytorch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel, forward_timestep_embed
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..directions import Jacobian
+from .derivatives import GraphBudget, derivatives, differentiable_attention, plain_attention, usable
 from .unet import Branch, chunk_of_branch, require_bottleneck
 
 _SKIPS, _BOTTLENECK = "input_block_patch", "middle_block_after_patch"
@@ -42,8 +39,8 @@ class Halves:
         time of forward mode). Where its graph does not fit, forward mode takes its place.
         """
         h = self.h.clone().requires_grad_()
-        budget = _Budget(h.device)
-        with _derivatives(), budget.watched(), _plain_attention():
+        budget = GraphBudget(h.device)
+        with derivatives(), budget.watched(), plain_attention():
             out = self.decode(h)
             u = torch.zeros_like(out).requires_grad_()
             pulled = torch.autograd.grad(out, h, u, create_graph=True)[0] if budget.fits else None
@@ -52,7 +49,7 @@ class Halves:
             return torch.autograd.grad(pulled, u, v.to(h)[None], retain_graph=True)[0][0]
 
         def by_forward(v: Tensor) -> Tensor:
-            with _derivatives(), torch.no_grad(), _plain_attention(), forward_ad.dual_level():
+            with derivatives(), torch.no_grad(), plain_attention(), forward_ad.dual_level():
                 return forward_ad.unpack_dual(self.decode(forward_ad.make_dual(h.detach(), v.to(h)[None]))).tangent[0]
 
         def transposed(w: Tensor) -> Tensor:
@@ -60,8 +57,8 @@ class Halves:
 
         if not budget.fits:
             del pulled, out
-            budget = _Budget(h.device)
-            with _derivatives(), budget.watched():
+            budget = GraphBudget(h.device)
+            with derivatives(), budget.watched():
                 out = self.decode(h)
             budget.require()
             return Jacobian(by_forward, transposed, tuple(h.shape[1:]), tuple(out.shape[1:]))
@@ -164,11 +161,11 @@ def _decoder(unet, of_part, seen: _Seen, dtype: torch.dtype, differentiable: boo
     if isinstance(unet, UNetModel):
         options = seen.args["transformer_options"]
         if differentiable:
-            options = {**options, "optimized_attention_override": _differentiable_attention}
+            options = {**options, "optimized_attention_override": differentiable_attention}
         half = _UNetDecoder(unet, skips, emb, context, options, dtype)
     if not differentiable:
         return half
-    weights = {name: _usable(weight) for name, weight in half.named_parameters()}
+    weights = {name: usable(weight) for name, weight in half.named_parameters()}
     return lambda h: torch.func.functional_call(half, weights, (h,))
 
 
@@ -201,59 +198,3 @@ class _PixelDecoder(torch.nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         return self.unet.decode(h, self.skips, self.emb)
-
-
-def _differentiable_attention(_function, *args, **kwargs) -> Tensor:
-    """In place of whatever attention is set: torch's own has both derivatives."""
-    return attention_pytorch(*args, **kwargs)
-
-
-def _usable(weight: Tensor) -> Tensor:
-    """The same memory as a tensor that derivatives may pass: ComfyUI loads weights in inference mode."""
-    if not weight.is_inference():
-        return weight.detach()
-    alias = torch.empty(0, dtype=weight.dtype, device=weight.device)
-    return alias.set_(weight.untyped_storage(), weight.storage_offset(), weight.size(), weight.stride())
-
-
-@contextmanager
-def _derivatives():
-    with torch.inference_mode(False), torch.enable_grad():
-        yield
-
-
-def _plain_attention():
-    """The fused kernels have neither a forward derivative nor a second one."""
-    return sdpa_kernel(SDPBackend.MATH)
-
-
-class _Budget:
-    """Counts what a graph keeps, and keeps no more than the device has."""
-
-    def __init__(self, device: torch.device):
-        self.free = comfy.model_management.get_free_memory(device)
-        self.kept: set[int] = set()
-        self.bytes = 0
-
-    @property
-    def fits(self) -> bool:
-        return self.bytes <= self.free
-
-    @contextmanager
-    def watched(self):
-        with torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor):
-            yield
-
-    def require(self) -> None:
-        if not self.fits:
-            raise ValueError(
-                f"The decoder's graph does not fit into memory: it needs over {self.bytes / 1e9:.1f} GB, "
-                f"{self.free / 1e9:.1f} GB are free. Use a smaller picture, or free the memory of other models."
-            )
-
-    def _keep(self, tensor: Tensor) -> Tensor | None:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self.kept:
-            self.kept.add(storage.data_ptr())
-            self.bytes += storage.nbytes()
-        return tensor.detach() if self.fits else None
