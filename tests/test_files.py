@@ -1,4 +1,5 @@
 import resource
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -117,20 +118,22 @@ def test_a_folder_that_is_a_file_is_said(tmp_path):
         save_direction(direction(), tmp_path / "people" / "smile.safetensors")
 
 
-@pytest.fixture
+@contextmanager
 def full_disk():
-    """The system refuses to write more than 4 KiB to a file, as a full disk would."""
+    """The system refuses to write more than 4 KiB to a file, as a full disk would. Not a fixture: pytest writes too."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_full_disk_is_said_and_leaves_the_older_file_whole(tmp_path, full_disk):
+def test_a_full_disk_is_said_and_leaves_the_older_file_whole(tmp_path):
     path = tmp_path / "d.safetensors"
     small = direction(timesteps=torch.tensor([1.0]), shape=(2, 2, 2))
     save_direction(small, path)
-    with pytest.raises(ValueError, match="Could not write d.safetensors.*Nothing was changed"):
+    with full_disk(), pytest.raises(ValueError, match="Could not write d.safetensors.*Nothing was changed"):
         save_direction(direction(shape=(64, 8, 8)), path)
     assert load_direction(path) == small
     assert [file.name for file in tmp_path.iterdir()] == ["d.safetensors"]
