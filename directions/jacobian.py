@@ -24,7 +24,7 @@ class Jacobian:
     """A matrix known by its products alone."""
 
     forward: Product
-    """J v, `out_shape`, of a v of `in_shape`."""
+    """J v, `out_shape`, of a v of `in_shape`; both float32 on the CPU."""
     transposed: Product
     """J^T u, `in_shape`, of a u of `out_shape`."""
     in_shape: tuple[int, ...]
@@ -154,17 +154,17 @@ class _Counted:
         self.on_product()
         if not torch.isfinite(result).all():
             raise ValueError("The model's Jacobian holds NaN or infinity: load the model in float32.")
-        return result.float().cpu()
+        return result
 
 
-def clear_norm(value: float, *, contrast: float, area: float, sigmas: Tensor) -> float:
+def clear_norm(value: float, *, sigma: float, contrast: float, area: float, sigmas: Tensor) -> float:
     """Norm of delta that makes a clear edit when it is added to h at every step of `sigmas (steps + 1,)`.
 
-    `value` is the direction's singular value for v = eps sqrt(1 + sigma^2), the parametrisation in which a network is
-    about equally sensitive at all timesteps. To first order delta then changes eps by |delta| value / sqrt(1 + sigma^2)
-    and the picture by the sum of that over the steps, each times its fall of sigma. `contrast` is the picture's
-    standard deviation, `area` how many of its elements the mask leaves.
+    `value` is the direction's singular value for eps at `sigma`. A network is about equally sensitive at all timesteps
+    in v = eps sqrt(1 + sigma^2); so to first order delta changes eps in inverse proportion to that root, and the
+    picture by the sum of it over the steps, each times its fall of sigma. `contrast` is the picture's standard
+    deviation, `area` how many of its elements the mask leaves.
     """
     reach = (-sigmas.double().diff() / (1 + sigmas[:-1].double() ** 2).sqrt()).sum().item()
-    norm: float = CLEAR * contrast * area**0.5 / (value * reach)
+    norm: float = CLEAR * contrast * area**0.5 / (value * (1 + sigma**2) ** 0.5 * reach)
     return norm

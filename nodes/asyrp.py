@@ -101,6 +101,7 @@ def sample_asyrp(
             once.edit = edit
             following = following + (model(x, sigma, **editing) - denoised)
             once.edit = None
+            once.whole.clear()
         x = following + noise_sampler(sigmas[i], sigmas[i + 1]) * up if up > 0 else following
     return x
 

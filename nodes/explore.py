@@ -4,7 +4,7 @@ import torch
 from comfy_api.latest import io
 
 from . import unet
-from .inputs import APPLY_TO, CFG, FIT, MASK, window_inputs
+from .inputs import APPLY_TO, CFG, FIT, MASK, seed_input, window_inputs
 from .picture import difference_maps, grid
 from .sampling import Progress, sample, single_latent
 from .text_fields import parse_strengths
@@ -30,15 +30,9 @@ class HSpaceExplore(io.ComfyNode):
                 io.Latent.Input("latent", tooltip="One latent: empty, or a picture to start from."),
                 io.Vae.Input("vae", tooltip="Decodes the pictures."),
                 HSpaceDirections.Input("directions", tooltip="From a finder: Jacobian or PCA."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=False,
-                    tooltip="The picture's seed. For the Jacobian: the seed of its picture, or another to see what "
-                    "transfers.",
-                ),  # fmt: skip
+                seed_input(
+                    "The picture's seed. For the Jacobian: the seed of its picture, or another to see what transfers."
+                ),
                 io.String.Input(
                     "strengths",
                     default="-3, -1.5, 0, 1.5, 3",

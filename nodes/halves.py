@@ -44,25 +44,26 @@ class Halves:
             out = self.decode(h)
             u = torch.zeros_like(out).requires_grad_()
             pulled = torch.autograd.grad(out, h, u, create_graph=True)[0] if budget.fits else None
-
-        def by_backward(v: Tensor) -> Tensor:
-            return torch.autograd.grad(pulled, u, v.to(h)[None], retain_graph=True)[0][0]
-
-        def by_forward(v: Tensor) -> Tensor:
-            with derivatives(), torch.no_grad(), plain_attention(), forward_ad.dual_level():
-                return forward_ad.unpack_dual(self.decode(forward_ad.make_dual(h.detach(), v.to(h)[None]))).tangent[0]
-
-        def transposed(w: Tensor) -> Tensor:
-            return torch.autograd.grad(out, h, w.to(out)[None], retain_graph=True)[0][0]
-
         if not budget.fits:
-            del pulled, out
             budget = GraphBudget(h.device)
             with derivatives(), budget.watched():
-                out = self.decode(h)
+                out, pulled = self.decode(h), None
             budget.require()
-            return Jacobian(by_forward, transposed, tuple(h.shape[1:]), tuple(out.shape[1:]))
-        return Jacobian(by_backward, transposed, tuple(h.shape[1:]), tuple(out.shape[1:]))
+
+        def forward(v: Tensor) -> Tensor:
+            v = v.to(h)[None]
+            product = self._pushed(v) if pulled is None else torch.autograd.grad(pulled, u, v, retain_graph=True)[0]
+            return product[0].float().cpu()
+
+        def transposed(w: Tensor) -> Tensor:
+            return torch.autograd.grad(out, h, w.to(out)[None], retain_graph=True)[0][0].float().cpu()
+
+        return Jacobian(forward, transposed, tuple(h.shape[1:]), tuple(out.shape[1:]))
+
+    def _pushed(self, v: Tensor) -> Tensor:
+        """J v by forward mode, which keeps no graph."""
+        with derivatives(), torch.no_grad(), plain_attention(), forward_ad.dual_level():
+            return forward_ad.unpack_dual(self.decode(forward_ad.make_dual(self.h, v))).tangent
 
 
 def at_sigmas(model, visit: Callable[[float, Halves], None], sigmas: set[float], branch: Branch):
@@ -96,7 +97,8 @@ class _Visitor:
 class EncodeOnce:
     """A wrapper of the UNet that runs it whole, and then, while `edit` is set, its decoder half alone on an edited h.
 
-    `edit` is a patch of the bottleneck. The batches of the second pass must be those of the first; lives for one step.
+    `edit` is a patch of the bottleneck. Where want of memory splits the second pass into other batches, those are
+    encoded again. Lives for one sampling call.
     """
 
     def __init__(self):
@@ -106,12 +108,14 @@ class EncodeOnce:
     def __call__(self, executor, x, timesteps, context=None, y=None, control=None, transformer_options=None, **kwargs):
         options = transformer_options or {}
         batch = (tuple(options["cond_or_uncond"]), tuple(options["uuids"]))
-        if self.edit is None:
-            prediction, self.whole[batch] = cut(
+        halves = None if self.edit is None else self.whole.pop(batch, None)
+        if halves is None:
+            prediction, halves = cut(
                 executor, x, timesteps, context, y, control, options, differentiable=False, **kwargs
             )
+        if self.edit is None:
+            self.whole[batch] = halves
             return prediction
-        halves = self.whole.pop(batch)
         return halves.decode(
             self.edit({"h": halves.h, "x": x, "timesteps": timesteps, "transformer_options": options})["h"]
         )

@@ -67,6 +67,10 @@ def first_seed_input(what: str) -> io.Int.Input:
     )
 
 
+def seed_input(tooltip: str) -> io.Int.Input:
+    return io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=False, tooltip=tooltip)
+
+
 def window_inputs() -> list[io.Float.Input]:
     """start_percent and end_percent, as core nodes have them."""
     return [

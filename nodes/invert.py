@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..directions import open_bank, write_shard
 from . import unet
-from .inputs import BATCH_SIZE, BRANCH, CFG
+from .inputs import BATCH_SIZE, BRANCH, CFG, seed_input
 from .record import bank_folder, recipe_of, source_of
 from .replay import Inversion, ReplayNoise, climb, draws, solve
 from .sampling import Progress, seed_range
@@ -53,14 +53,7 @@ class HSpaceInvertImage(io.ComfyNode):
                     tooltip="Leave out this many of the first, noisiest steps: more of the picture stays, edits of "
                     "its layout get weaker. 0 to a half of the steps.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=False,
-                    tooltip="Seed of the first picture's noise, counting up. Another gives another, equal way there.",
-                ),  # fmt: skip
+                seed_input("Seed of the first picture's noise, counting up. Another gives another, equal way there."),
                 io.String.Input("name", default="pictures", tooltip="Folder of the bank in models/hspace_banks."),
                 BATCH_SIZE,
                 CFG,

@@ -12,7 +12,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from ..directions import Direction, DirectionSet, Triplets, clear_norm, leading_triplets
 from .digest import digest
 from .halves import Halves, at_sigmas
-from .inputs import BRANCH, CFG
+from .inputs import BRANCH, CFG, seed_input
 from .record import recipe_of, source_of
 from .sampling import sample, single_latent
 from .text_fields import parse_percents
@@ -39,14 +39,7 @@ class HSpaceFindJacobian(io.ComfyNode):
                 io.Sampler.Input("sampler", tooltip="As for the sampler: the picture is the one SamplerCustom makes."),
                 io.Sigmas.Input("sigmas", tooltip="As for the sampler."),
                 io.Latent.Input("latent", tooltip="One latent: empty, or a picture to start from."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=False,
-                    tooltip="The picture's seed, as SamplerCustom's noise_seed.",
-                ),  # fmt: skip
+                seed_input("The picture's seed, as SamplerCustom's noise_seed."),
                 io.String.Input(
                     "percents",
                     default="0.4",
@@ -152,9 +145,7 @@ class _Search:
         directions, spectrum = [], []
         for sigma, timestep, triplets in self.found:
             for number, (v, value) in enumerate(zip(triplets.right, triplets.values.tolist(), strict=True), 1):
-                norm = clear_norm(
-                    value * (1 + sigma**2) ** 0.5 / sigma, contrast=float(picture.std()), area=area, sigmas=sigmas
-                )
+                norm = clear_norm(value / sigma, sigma=sigma, contrast=float(picture.std()), area=area, sigmas=sigmas)
                 direction = Direction(
                     delta=norm * v[None],
                     timesteps=torch.tensor([timestep]),

@@ -133,7 +133,7 @@ def test_fewer_directions_than_asked_is_an_error(products):
 def test_a_clear_edit_is_two_tenths_of_the_contrast_to_first_order():
     """A model whose v changes by 0.5 a unit at all timesteps, sampled by Euler's method."""
     sigmas = torch.tensor([80.0, 10.0, 2.0, 0.5, 0.0])
-    norm = clear_norm(0.5, contrast=0.6, area=100.0, sigmas=sigmas)
+    norm = clear_norm(0.5 / (1 + 2.0**2) ** 0.5, sigma=2.0, contrast=0.6, area=100.0, sigmas=sigmas)
     change = 0.0
     for sigma, following in zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True):
         change += (sigma - following) * 0.5 * norm / (1 + sigma**2) ** 0.5
