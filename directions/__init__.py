@@ -6,6 +6,7 @@ from .direction import SITE, Direction, DirectionSet, Source
 from .files import load_direction, safe_path, save_direction
 from .jacobian import Jacobian, Triplets, clear_norm, leading_triplets
 from .leakage import Leakage, change
+from .learn import Learner, aimed, directional, minibatch
 from .pca import find_components
 from .score_files import read_scores
 from .scores import Scores
@@ -20,19 +21,23 @@ __all__ = [
     "Found",
     "Jacobian",
     "Leakage",
+    "Learner",
     "Scores",
     "Source",
     "Triplets",
     "Trust",
+    "aimed",
     "change",
     "clear_norm",
     "combine",
     "cosines",
+    "directional",
     "find_components",
     "find_from_examples",
     "find_from_scores",
     "leading_triplets",
     "load_direction",
+    "minibatch",
     "open_bank",
     "orthogonalise",
     "read_scores",

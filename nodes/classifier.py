@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ..demo.attributes import SIZE, AttributeClassifier
+from .derivatives import with_usable_weights
 from .folders import CLASSIFIERS, PACK
 from .types import CATEGORY, HSpaceClassifier
 
@@ -27,15 +28,19 @@ class Classifier:
     name: str
     columns: tuple[str, ...]
     patcher: ModelPatcher
-    judge: Callable[[Tensor], Tensor]
-    """Scores `(n, m)` of pictures `(n, 3, height, width)` in 0..1."""
+    judge: Callable[[Callable, Tensor], Tensor]
+    """Scores `(n, m)` that its network gives to pictures `(n, 3, height, width)` in 0..1."""
 
     @torch.no_grad()
     def scores(self, images: Tensor) -> Tensor:
         """`(n, m)` float32 on the CPU, of images `(n, height, width, 3)` in 0..1."""
         comfy.model_management.load_model_gpu(self.patcher)
         pictures = images[..., :3].movedim(-1, 1).float().clamp(0, 1).to(self.patcher.load_device)
-        return self.judge(pictures).float().cpu()
+        return self.judge(self.patcher.model[0], pictures).float().cpu()
+
+    def differentiable(self, pictures: Tensor) -> Tensor:
+        """`(n, m)` with their graph, of pictures `(n, 3, height, width)` in 0..1 on the device where it is loaded."""
+        return self.judge(with_usable_weights(self.patcher.model[0]), pictures)
 
 
 class HSpaceLoadClassifier(io.ComfyNode):
@@ -87,10 +92,10 @@ def classifier_folders() -> dict[str, Path]:
 def load_demo() -> Classifier:
     network = AttributeClassifier.load(DEMO_FOLDER)
 
-    def judge(pictures: Tensor) -> Tensor:
+    def judge(run: Callable, pictures: Tensor) -> Tensor:
         if pictures.shape[2:] != (SIZE, SIZE):
             pictures = torch.nn.functional.interpolate(pictures, (SIZE, SIZE), mode="bilinear", antialias=True)
-        return network.units(network(pictures * 2 - 1))
+        return network.units(run(pictures * 2 - 1))
 
     return Classifier(DEMO, network.attributes, managed(network), judge)
 
@@ -120,10 +125,12 @@ def load_hugging_face(folder: Path) -> Classifier:
     network = network.eval().requires_grad_(False)
     to_scores = scale_of(network.config)
 
-    def judge(pictures: Tensor) -> Tensor:
-        levels = (pictures * 255).round().byte()  # as from a file: the processor knows how its network wants them
+    def judge(run: Callable, pictures: Tensor) -> Tensor:
+        levels = pictures * 255  # as from a file: the processor knows how its network wants them
+        if not pictures.requires_grad:
+            levels = levels.round().byte()
         inputs = processor(images=list(levels), return_tensors="pt")
-        return to_scores(network(pixel_values=inputs["pixel_values"].to(pictures.device)).logits)
+        return to_scores(run(pixel_values=inputs["pixel_values"].to(pictures.device)).logits)
 
     labels = [network.config.id2label[i] for i in range(network.config.num_labels)]
     return Classifier(folder.name, tuple(map(str, labels)), managed(network), judge)

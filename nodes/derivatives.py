@@ -1,5 +1,6 @@
 """What derivatives through a model of ComfyUI need: grad mode, weights, attention and memory that allow them."""
 
+from collections.abc import Callable
 from contextlib import contextmanager
 
 import comfy.model_management
@@ -20,6 +21,12 @@ def usable(weight: Tensor) -> Tensor:
         return weight.detach()
     alias = torch.empty(0, dtype=weight.dtype, device=weight.device)
     return alias.set_(weight.untyped_storage(), weight.storage_offset(), weight.size(), weight.stride())
+
+
+def with_usable_weights(module: torch.nn.Module) -> Callable:
+    """`module`'s forward, which derivatives may pass."""
+    weights = {name: usable(weight) for name, weight in (*module.named_parameters(), *module.named_buffers())}
+    return lambda *args, **kwargs: torch.func.functional_call(module, weights, args, kwargs)
 
 
 @contextmanager
@@ -54,7 +61,8 @@ class GraphBudget:
         if not self.fits:
             raise ValueError(
                 f"The decoder's graph does not fit into memory: it needs over {self.bytes / 1e9:.1f} GB, "
-                f"{self.free / 1e9:.1f} GB are free. Use a smaller picture, or free the memory of other models."
+                f"{self.free / 1e9:.1f} GB are free. Use smaller pictures, fewer at once, or free the memory of "
+                "other models."
             )
 
     def _keep(self, tensor: Tensor) -> Tensor | None:

@@ -14,7 +14,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ..directions import Jacobian
-from .derivatives import GraphBudget, derivatives, differentiable_attention, plain_attention, usable
+from .derivatives import GraphBudget, derivatives, differentiable_attention, plain_attention, with_usable_weights
 from .unet import Branch, chunk_of_branch, require_bottleneck
 
 _SKIPS, _BOTTLENECK = "input_block_patch", "middle_block_after_patch"
@@ -39,26 +39,33 @@ class Halves:
         time of forward mode). Where its graph does not fit, forward mode takes its place.
         """
         h = self.h.clone().requires_grad_()
-        budget = GraphBudget(h.device)
-        with derivatives(), budget.watched(), plain_attention():
-            out = self.decode(h)
-            u = torch.zeros_like(out).requires_grad_()
-            pulled = torch.autograd.grad(out, h, u, create_graph=True)[0] if budget.fits else None
-        if not budget.fits:
+        graph = self._graph_of_both(h)
+        if graph is None:
             budget = GraphBudget(h.device)
             with derivatives(), budget.watched():
-                out, pulled = self.decode(h), None
+                out = self.decode(h)
             budget.require()
+        else:
+            out, u, pulled = graph
 
         def forward(v: Tensor) -> Tensor:
             v = v.to(h)[None]
-            product = self._pushed(v) if pulled is None else torch.autograd.grad(pulled, u, v, retain_graph=True)[0]
+            product = self._pushed(v) if graph is None else torch.autograd.grad(pulled, u, v, retain_graph=True)[0]
             return product[0].float().cpu()
 
         def transposed(w: Tensor) -> Tensor:
             return torch.autograd.grad(out, h, w.to(out)[None], retain_graph=True)[0][0].float().cpu()
 
         return Jacobian(forward, transposed, tuple(h.shape[1:]), tuple(out.shape[1:]))
+
+    def _graph_of_both(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+        """The output, a cotangent u, and J^T u; None where its graph does not fit, of which nothing is left then."""
+        budget = GraphBudget(h.device)
+        with derivatives(), budget.watched(), plain_attention():
+            out = self.decode(h)
+            u = torch.zeros_like(out).requires_grad_()
+            pulled = torch.autograd.grad(out, h, u, create_graph=True)[0] if budget.fits else None
+        return (out, u, pulled) if pulled is not None and budget.fits else None
 
     def _pushed(self, v: Tensor) -> Tensor:
         """J v by forward mode, which keeps no graph."""
@@ -167,10 +174,7 @@ def _decoder(unet, of_part, seen: _Seen, dtype: torch.dtype, differentiable: boo
         if differentiable:
             options = {**options, "optimized_attention_override": differentiable_attention}
         half = _UNetDecoder(unet, skips, emb, context, options, dtype)
-    if not differentiable:
-        return half
-    weights = {name: usable(weight) for name, weight in half.named_parameters()}
-    return lambda h: torch.func.functional_call(half, weights, (h,))
+    return with_usable_weights(half) if differentiable else half
 
 
 class _UNetDecoder(torch.nn.Module):

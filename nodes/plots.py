@@ -30,6 +30,20 @@ def line_plots(x: Tensor, curves: Mapping[str, Tensor], *, title: str, x_label: 
     return _image(figure)
 
 
+def loss_curve(losses: Sequence[float]) -> Tensor:
+    """An IMAGE `(1, height, width, 3)`: the loss of each round."""
+    figure = _figure(6.4, 2.6)
+    axis = figure.subplots()
+    axis.plot(range(1, len(losses) + 1), losses, "o-", color=BLUE, markersize=3, linewidth=1.4)
+    axis.set_xlabel("round", fontsize=9, color=FAINT)
+    axis.set_ylabel("loss", fontsize=9, color=FAINT)
+    axis.set_ylim(0, max(losses) * 1.05 or 1)
+    axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(labelsize=8, colors=FAINT)
+    return _image(figure)
+
+
 def heat_maps(
     tables: Mapping[str, Tensor],
     *,

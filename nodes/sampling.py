@@ -13,6 +13,7 @@ import comfy.utils
 import latent_preview
 import torch
 from comfy.k_diffusion import sampling as k_diffusion
+from PIL import Image
 from torch import Tensor
 
 Step = Callable[[Tensor], None]
@@ -82,6 +83,10 @@ class Progress:
         self.done += 1
         preview = self.previewer.decode_latent_to_preview_image("JPEG", x0) if self.previewer else None
         self.bar.update_absolute(self.done, preview=preview)
+
+    def show(self, picture: Image.Image) -> None:
+        """`picture` in place of the preview, until the next step."""
+        self.bar.update_absolute(self.done, preview=("JPEG", picture, max(picture.size)))
 
 
 def with_noise_per_sample(sampler, latent: dict, sigmas: Tensor, seeds: Sequence[int], device):

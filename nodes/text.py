@@ -74,14 +74,19 @@ def text_embedding(clip, text: str) -> Tensor:
 
 def similarities(clip_vision, images: Tensor, texts: Tensor) -> Tensor:
     """Cosine `(n, m)` of images `(n, height, width, 3)` in 0..1 and texts `(m, d)`."""
-    embeddings = clip_vision.encode_image(images[..., :3])["image_embeds"]
-    if embeddings is None or embeddings.shape[-1] != texts.shape[-1]:
+    embeddings = require_halves(clip_vision.encode_image(images[..., :3])["image_embeds"], texts.shape[-1])
+    return normalize(embeddings.float().cpu(), dim=-1) @ texts.T
+
+
+def require_halves(embeddings: Tensor | None, width: int) -> Tensor:
+    """Embeddings of pictures. `ValueError` unless texts, of `width` numbers, can be compared with them."""
+    if embeddings is None or embeddings.shape[-1] != width:
         got = "none" if embeddings is None else embeddings.shape[-1]
         raise ValueError(
             f"clip and clip_vision are not halves of one model: got picture embeddings of {got} numbers, wanted "
-            f"{texts.shape[-1]} as of the texts. For clip_l load a ViT-L/14 vision model, for clip_g a ViT-bigG."
+            f"{width} as of the texts. For clip_l load a ViT-L/14 vision model, for clip_g a ViT-bigG."
         )
-    return normalize(embeddings.float().cpu(), dim=-1) @ texts.T
+    return embeddings
 
 
 NODES = [HSpaceScoreText]

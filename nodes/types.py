@@ -12,5 +12,7 @@ HSpaceScores = io.Custom("HSPACE_SCORES")
 """A `directions.Scores`."""
 HSpaceClassifier = io.Custom("HSPACE_CLASSIFIER")
 """A `classifier.Classifier`."""
+HSpaceJudge = io.Custom("HSPACE_JUDGE")
+"""A `judge.Judge`."""
 
 CATEGORY = "h-space"

@@ -1,0 +1,229 @@
+"""Edits of pictures the model has not made, against edits of its own, and directions found in them.
+
+    python -m pytest -s tests/benchmarks/real_images.py        (half an hour on two cores)
+
+"Real" are renders of demo/faces.py: 64 fresh ones as the model's data has them, and 64 whose attributes are all at an
+end of their range. They are inverted and edited with the directions of the default finder, at the strengths that move
+generated faces by one standard deviation, and at half and one and a half times these. Writes docs/real_images.json and
+docs/real_images.jpg.
+"""
+
+import json
+import os
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from demo_faces import folder_of
+from demo_model import BATCH, ROOT, STEPS, DemoModel
+from PIL import Image
+from torch.nn.functional import cosine_similarity
+
+from demo.faces import ATTRIBUTES, Face, render, render_batch
+
+pytestmark = pytest.mark.comfy
+
+DOCS = ROOT / "docs"
+TARGETS, ALSO = ("smile", "glasses", "age", "beard", "hair_length"), ("skin", "background", "yaw")
+TRAJECTORIES, EXAMPLES, RENDERS, BANK_OF_RENDERS = 1000, 200, 64, 500
+SEEDS, CALIBRATION_SEEDS = range(4_000_000, 4_000_064), range(4_100_000, 4_100_064)
+STRENGTHS = (0.125, 0.25, 0.5, 1.0, 2.0, 3.0)
+SHARES = (0.5, 1.0, 1.5)
+WAYS = {
+    "edit-friendly": ("edit-friendly DDPM", 0),
+    "edit-friendly, skip 2": ("edit-friendly DDPM", 2),
+    "edit-friendly, skip 4": ("edit-friendly DDPM", 4),
+    "DDIM": ("DDIM", 0),
+}
+
+
+@pytest.fixture(scope="module")
+def demo(pack, tmp_path_factory):
+    return DemoModel(pack, Path(os.environ.get("HSPACE_BENCHMARK_BANKS", tmp_path_factory.mktemp("banks"))))
+
+
+@pytest.fixture(scope="module")
+def found(demo):
+    bank = demo.recorded(TRAJECTORIES)
+    return directions(demo, bank, demo.scores_of(bank))
+
+
+def directions(demo, bank, scores) -> dict:
+    return {
+        name: demo.directions.find_from_scores(
+            bank, scores, name, examples=min(EXAMPLES, len(bank) // 5), others=(*TARGETS, *ALSO)
+        ).direction
+        for name in TARGETS
+    }
+
+
+@pytest.fixture(scope="module")
+def strengths(demo, found) -> dict:
+    """That of each direction which moves generated faces by one standard deviation."""
+    plain = demo.scores(CALIBRATION_SEEDS)
+    result = {}
+    for name, direction in found.items():
+        column = demo.judge.columns.index(name)
+        moved = [
+            demo.directions.change(demo.scores(CALIBRATION_SEEDS, [(direction, s)]), plain)[column].item()
+            for s in STRENGTHS
+        ]
+        result[name] = round(float(np.interp(1.0, moved, STRENGTHS)), 3)
+    print("\nstrengths", result, flush=True)
+    return result
+
+
+def to_latents(pictures: np.ndarray) -> torch.Tensor:
+    """Of `(n, 64, 64, 3)` uint8."""
+    return torch.from_numpy(pictures).movedim(-1, 1).float() / 127.5 - 1
+
+
+def fresh(count: int) -> torch.Tensor:
+    return to_latents(render_batch(count, seed=77_000_000)[0])
+
+
+def edge(count: int) -> torch.Tensor:
+    """Faces with every attribute at one end of its range, drawn by lot."""
+    lowest, highest = np.array(astuple(Face(-1, -1, 0, 0, 0, 0, 0, 0, 0, 0.35))), np.ones(len(ATTRIBUTES))
+    chosen = np.random.default_rng(78_000_000).integers(0, 2, (count, len(ATTRIBUTES)))
+    faces = np.where(chosen, highest, lowest)
+    return to_latents(np.stack([np.asarray(render(Face(*row))) for row in faces.tolist()]))
+
+
+class Inverted:
+    """Pictures, and the noises that lead to them."""
+
+    def __init__(self, demo, latents: torch.Tensor, method: str, skip: int, folder):
+        self.demo = demo
+        node = demo.module("nodes.invert").HSpaceInvertImage
+        with folder_of("hspace_banks", folder), torch.inference_mode():
+            self.noise, self.latent, self.sampler, self.sigmas, self.bank, _ = node.execute(
+                demo.model, demo.empty, demo.empty, {"samples": latents}, demo.sigmas(STEPS), method, skip, 0,
+                "renders", BATCH, 1.0, "positive",
+            ).result  # fmt: skip
+
+    def edited(self, direction=None, strength: float = 0.0) -> torch.Tensor:
+        import comfy.samplers
+
+        demo = self.demo
+        model = demo.module("nodes.unet").inject(demo.model, direction, [strength]) if direction else demo.model
+        guider = comfy.samplers.CFGGuider(model)
+        guider.set_conds(demo.empty, demo.empty)
+        guider.set_cfg(1.0)
+        noise = self.noise.generate_noise(self.latent)
+        return guider.sample(
+            noise, self.latent["samples"], self.sampler, self.sigmas, disable_pbar=True, seed=0
+        ).float().cpu()  # fmt: skip
+
+
+def test_edits_of_renders_are_those_of_generated_faces(demo, found, strengths, tmp_path):
+    plain = demo.latents(SEEDS)
+    results: dict = {"strengths": strengths, "generated": {}, "reconstruction": {}}
+    for name in TARGETS:
+        for share in SHARES:
+            edited = demo.latents(SEEDS, [(found[name], share * strengths[name])])
+            results["generated"].setdefault(name, {})[share] = effect(demo, name, plain, edited, spread_of(demo, plain))
+    spread = spread_of(demo, plain)
+    for kind, renders in (("fresh", fresh(RENDERS)), ("edge", edge(RENDERS))):
+        for way, (method, skip) in WAYS.items():
+            inverted = Inverted(demo, renders, method, skip, tmp_path / f"{kind} {way}")
+            back = inverted.edited()
+            results["reconstruction"][f"{kind}, {way}"] = f"{(back - renders).abs().max():.1e}"
+            for name in TARGETS:
+                for share in SHARES:
+                    edited = inverted.edited(found[name], share * strengths[name])
+                    row = effect(demo, name, renders, edited, spread)
+                    row["of generated"] = row["target"] / results["generated"][name][share]["target"]
+                    results.setdefault(kind, {}).setdefault(way, {}).setdefault(name, {})[share] = row
+            shown = {name: round(results[kind][way][name][1.0]["of generated"], 2) for name in TARGETS}
+            print(f"{kind}, {way}: target change, of generated faces' {shown}", flush=True)
+            remember("edits", results)
+
+
+def spread_of(demo, latents) -> torch.Tensor:
+    return demo.judge.scores(demo.images(latents)).std(0)
+
+
+def effect(demo, name: str, plain, edited, spread) -> dict:
+    """Mean change of the target and of the others, in standard deviations of generated faces, and of what it shows.
+
+    "identity" is the distance of the judge's features, 1 being that of two different faces.
+    """
+    before, after = (demo.judge.scores(demo.images(x)) for x in (plain, edited))
+    change = ((after - before).mean(0) / spread).tolist()
+    target = demo.judge.columns.index(name)
+    others = [abs(c) for i, c in enumerate(change) if i != target]
+    a, b = features(demo, plain), features(demo, edited)
+    stranger = (1 - cosine_similarity(a, a.roll(1, 0))).mean()
+    return {
+        "target": change[target],
+        "others": sum(others) / len(others),
+        "identity": ((1 - cosine_similarity(a, b)).mean() / stranger).item(),
+        "pixels": (edited - plain).abs().mean().item(),
+    }
+
+
+@torch.no_grad()
+def features(demo, latents) -> torch.Tensor:
+    network = demo.judge.patcher.model[0]
+    return network.features(latents.clamp(-1, 1)).flatten(1)
+
+
+def test_a_bank_of_renders_gives_the_directions_of_a_generated_one(demo, strengths, tmp_path):
+    generated = demo.recorded(TRAJECTORIES)
+    halves = [generated.select(generated.seeds[i::2]) for i in range(2)]
+    assert len(halves[0]) == BANK_OF_RENDERS
+    real = Inverted(demo, fresh(BANK_OF_RENDERS), "edit-friendly DDPM", 0, tmp_path).bank
+    found = [directions(demo, bank, demo.scores_of(bank)) for bank in (real, *halves)]
+    plain = demo.scores(SEEDS)
+    results = {}
+    for name in TARGETS:
+        column = demo.judge.columns.index(name)
+        of_real, one, other = (each[name] for each in found)
+        moved = [
+            demo.directions.change(demo.scores(SEEDS, [(each, strengths[name])]), plain)[column].item()
+            for each in (of_real, one)
+        ]
+        results[name] = {
+            "cosine": cosines(of_real, one),
+            "cosine of two generated": cosines(one, other),
+            "effect of real": moved[0],
+            "effect of generated": moved[1],
+        }
+        print(name, rounded(results[name]), flush=True)
+    remember("bank", {"timesteps": generated.timesteps.tolist(), **results})
+
+
+def cosines(a, b) -> list[float]:
+    return cosine_similarity(a.delta.flatten(1), b.delta.flatten(1)).tolist()
+
+
+def test_draw(demo, found, strengths, tmp_path):
+    """A picture, its reconstruction, and three edits of it, for four renders."""
+    renders = fresh(RENDERS)[[3, 8, 21, 30]]
+    inverted = Inverted(demo, renders, "edit-friendly DDPM", 0, tmp_path)
+    edits = [("smile", 1.5), ("age", 1.5), ("glasses", 1.5)]
+    columns = [renders, inverted.edited(), *(inverted.edited(found[n], s * strengths[n]) for n, s in edits)]
+    cells = torch.stack(columns).clamp(-1, 1).add(1).mul(127.5).round().byte()  # columns, pictures, 3, 64, 64
+    sheet = cells.permute(1, 3, 0, 4, 2).reshape(len(renders) * 64, len(columns) * 64, 3).numpy()
+    Image.fromarray(sheet.repeat(3, 0).repeat(3, 1)).save(DOCS / "real_images.jpg", quality=90)
+
+
+def remember(part: str, result: dict) -> None:
+    """Put one part into docs/real_images.json and leave the others."""
+    path = DOCS / "real_images.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(known | {part: rounded(result)}, indent=1) + "\n")
+
+
+def rounded(value):
+    match value:
+        case dict():
+            return {str(key): rounded(entry) for key, entry in value.items()}
+        case list() | tuple():
+            return [rounded(entry) for entry in value]
+        case float():
+            return float(f"{value:.3g}")
+    return value
