@@ -12,6 +12,7 @@ from .score_files import read_scores
 from .scores import Scores
 from .supervised import Found, find_from_examples, find_from_scores
 from .weighted import Trust
+from .window import percent_before, settled, unfinished
 
 __all__ = [
     "SITE",
@@ -40,8 +41,11 @@ __all__ = [
     "minibatch",
     "open_bank",
     "orthogonalise",
+    "percent_before",
     "read_scores",
     "safe_path",
     "save_direction",
+    "settled",
+    "unfinished",
     "write_shard",
 ]

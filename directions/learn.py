@@ -43,7 +43,7 @@ class Learner:
         self.scale = scale.tolist()
         start = torch.Generator().manual_seed(0)  # a cosine has no gradient at zero
         self.rows = [(0.1 * rate * torch.randn(shape, generator=start)).requires_grad_() for _ in self.scale]
-        self.adam = torch.optim.Adam(self.rows, lr=rate)
+        self.adam = torch.optim.Adam(self.rows, lr=rate, eps=1e-15)  # gradients of a large h are tiny
         self.losses: list[float] = []
 
     def delta(self, row: int) -> Tensor:

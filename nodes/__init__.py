@@ -12,7 +12,9 @@ from . import (
     inject,
     invert,
     jacobian,
+    judge,
     leakage,
+    learn,
     load,
     mark,
     record,
@@ -20,6 +22,7 @@ from . import (
     supervised,
     sweep,
     text,
+    window,
 )
 from .folders import register_folders
 
@@ -31,6 +34,7 @@ class HSpaceExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         modules = [
             *(load, record, find, classifier, scores, text, mark, supervised, jacobian, invert),
+            *(judge, learn, window),
             *(algebra, files, inject, asyrp, sweep, explore, leakage),
         ]
         return [node for module in modules for node in module.NODES]

@@ -40,7 +40,7 @@ class Judge:
                 f"The judge ({self.name}) sees NaN or infinity in a picture: got no number to follow. Load it in a "
                 "higher precision, or use another one."
             )
-        if torch.is_grad_enabled() and not seen.requires_grad:
+        if pictures.requires_grad and not seen.requires_grad:
             raise ValueError(
                 f"The judge ({self.name}) prepares its pictures in a way that has no gradient: got none, wanted one to "
                 "follow. Use a classifier with a fast image processor, or the CLIP judge."

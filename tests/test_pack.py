@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 NODES = [
     "HSpaceAsyrpSampler",
+    "HSpaceChooseEditWindow",
     "HSpaceCombine",
     "HSpaceCompare",
     "HSpaceExplore",
@@ -23,7 +24,10 @@ NODES = [
     "HSpaceFindPCA",
     "HSpaceInject",
     "HSpaceInvertImage",
+    "HSpaceJudgeByClassifier",
+    "HSpaceJudgeByText",
     "HSpaceLeakage",
+    "HSpaceLearnDirection",
     "HSpaceLoadClassifier",
     "HSpaceLoadDDPM",
     "HSpaceLoadDirection",
