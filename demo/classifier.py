@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from attributes import AttributeClassifier
-from faces import ATTRIBUTES, Face, render, render_batch
+from faces import ATTRIBUTES, LOWEST_FACE, Face, render, render_batch
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
@@ -27,7 +27,7 @@ FIRST_SEED, HELD_OUT_SEED = 10_000_000, 20_000_000
 
 BINARY = [ATTRIBUTES.index(name) for name in ("glasses", "beard")]
 CONTINUOUS = [i for i in range(len(ATTRIBUTES)) if i not in BINARY]
-LOWEST = np.array(astuple(Face(-1, -1, 0, 0, 0, 0, 0, 0, 0, 0.35)), np.float32)
+LOWEST = np.array(astuple(LOWEST_FACE), np.float32)
 HIGHEST = np.ones(len(ATTRIBUTES), np.float32)
 
 

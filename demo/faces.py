@@ -53,6 +53,10 @@ class Face:
 ATTRIBUTES = tuple(field.name for field in fields(Face))
 
 
+LOWEST_FACE = Face(-1, -1, 0, 0, 0, 0, 0, 0, 0, 0.35)
+"""The lower end of every attribute; the upper end is 1."""
+
+
 def sample_face(rng: np.random.Generator) -> Face:
     """One face of the data's distribution."""
     yaw = rng.uniform(-1, 1)

@@ -7,6 +7,7 @@ from . import (
     asyrp,
     classifier,
     explore,
+    faces,
     files,
     find,
     inject,
@@ -33,7 +34,7 @@ class HSpaceExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         modules = [
-            *(load, record, find, classifier, scores, text, mark, supervised, jacobian, invert),
+            *(load, faces, record, find, classifier, scores, text, mark, supervised, jacobian, invert),
             *(judge, learn, window),
             *(algebra, files, inject, asyrp, sweep, explore, leakage),
         ]

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 RANGE = re.compile(r"(\d{1,9})(?:\s*-\s*(\d{1,9}))?")
 
@@ -35,6 +35,23 @@ def _parse_floats(text: str, what: str, example: str) -> list[float]:
 def parse_names(text: str) -> list[str]:
     """The names of a list such as "age, hair length"."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def parse_settings(text: str, ranges: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+    """The values of a list such as "age = 0.8, smile = 1". `ValueError` unless all are known and in their range."""
+    found = {}
+    for part in parse_names(text):
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        if name not in ranges:
+            raise ValueError(f'got "{part}", wanted such as "age = 0.8" for one of {", ".join(ranges)}.')
+        lowest, highest = ranges[name]
+        try:
+            found[name] = float(value)
+        except ValueError:
+            found[name] = math.nan
+        if not lowest <= found[name] <= highest:
+            raise ValueError(f'got "{part}", wanted a number from {lowest:g} to {highest:g} for {name}.')
+    return found
 
 
 def parse_numbers(text: str, highest: int) -> list[int]:

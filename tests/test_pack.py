@@ -16,6 +16,7 @@ NODES = [
     "HSpaceChooseEditWindow",
     "HSpaceCombine",
     "HSpaceCompare",
+    "HSpaceDrawFaces",
     "HSpaceExplore",
     "HSpaceFindFromExamples",
     "HSpaceFindFromPrompts",

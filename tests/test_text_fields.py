@@ -41,3 +41,17 @@ def test_numbers_that_can_not_be_read_are_refused(fields, text):
 
 def test_names_are_read_without_their_spaces(fields):
     assert fields.parse_names(" age, hair length ,,") == ["age", "hair length"]
+
+
+RANGES = {"age": (0.0, 1.0), "smile": (-1.0, 1.0)}
+
+
+def test_settings_are_names_with_values(fields):
+    assert fields.parse_settings(" age = 0.8,smile=-1 ", RANGES) == {"age": 0.8, "smile": -1.0}
+    assert fields.parse_settings("", RANGES) == {}
+
+
+@pytest.mark.parametrize("text", ["hat = 1", "age", "age =", "age = old", "age = 1.1", "age = nan", "smile = 0 = 1"])
+def test_settings_that_are_unknown_or_out_of_range_are_refused(fields, text):
+    with pytest.raises(ValueError, match="got .* wanted"):
+        fields.parse_settings(text, RANGES)

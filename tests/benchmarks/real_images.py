@@ -21,7 +21,7 @@ from demo_model import BATCH, ROOT, DemoModel
 from PIL import Image
 from torch.nn.functional import cosine_similarity
 
-from demo.faces import ATTRIBUTES, Face, render, render_batch
+from demo.faces import ATTRIBUTES, LOWEST_FACE, Face, render, render_batch
 
 pytestmark = pytest.mark.comfy
 
@@ -88,7 +88,7 @@ def fresh(count: int) -> torch.Tensor:
 
 def edge(count: int) -> torch.Tensor:
     """Faces with every attribute at one end of its range, drawn by lot."""
-    lowest, highest = np.array(astuple(Face(-1, -1, 0, 0, 0, 0, 0, 0, 0, 0.35))), np.ones(len(ATTRIBUTES))
+    lowest, highest = np.array(astuple(LOWEST_FACE)), np.ones(len(ATTRIBUTES))
     chosen = np.random.default_rng(78_000_000).integers(0, 2, (count, len(ATTRIBUTES)))
     faces = np.where(chosen, highest, lowest)
     return to_latents(np.stack([np.asarray(render(Face(*row))) for row in faces.tolist()]))
