@@ -243,16 +243,3 @@ def test_what_the_directions_mean(demo):
         },
     )
 
-
-def test_draw_the_readme_picture(demo):
-    """docs/explore.jpg: what can this face do?"""
-    from PIL import Image
-
-    explore = importlib.import_module(f"{demo.pack.__name__}.nodes.explore").HSpaceExplore
-    found, _ = find(demo, 5, "0.2, 0.45", 3)
-    grid, _ = explore.execute(
-        demo.model, **demo.settings, latent=demo.latent, vae=demo.vae, directions=found, seed=5,
-        strengths="-3, -1.5, 0, 1.5, 3", first=1, rows=6, picture_size=112, start_percent=0.0, end_percent=1.0,
-        apply_to="both", fit="resize",
-    ).result  # fmt: skip
-    Image.fromarray(grid[0].mul(255).round().byte().numpy()).save(ROOT / "docs" / "explore.jpg", quality=90)
