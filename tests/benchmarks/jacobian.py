@@ -5,7 +5,6 @@
 Every part is written to docs/jacobian.json as soon as it is known. docs/jacobian.md is its summary.
 """
 
-import importlib
 import json
 import math
 import time
