@@ -154,7 +154,7 @@ class _School:
             survey = Survey(self.judge, self.vae)
             self._sample(survey, self.seeds[first : first + self.batch_size], learning=False)
             parts.append(survey.plain())
-        return require_different(Plain.joined(parts), self.judge)
+        return _usable(Plain.joined(parts), len(self.run["sigmas"]) - 1, self.judge)
 
     def teach(self, learner: Learner, plain: Plain, number: int, keep: float) -> None:
         rows = minibatch(len(self.seeds), self.batch_size, number)
@@ -207,8 +207,13 @@ def _begun(plain: Plain, span: str, rate: float, file: Path, rounds: int) -> Lea
     return learner
 
 
-def require_different(plain: Plain, judge: Judge) -> Plain:
-    """`plain`. `ValueError` where the judge sees the same in all pictures."""
+def _usable(plain: Plain, steps: int, judge: Judge) -> Plain:
+    """`plain`. `ValueError` where the judge sees the same in all pictures, or the sampler left the schedule."""
+    if len(plain.timesteps) != steps:
+        raise ValueError(
+            f"This sampler takes steps of its own: got {len(plain.timesteps)} of the schedule's {steps}. Use one that "
+            "follows it, such as euler_ancestral."
+        )
     if not (plain.seen[-1].std(0) > 0).all():
         raise ValueError(
             f"The judge ({judge.name}) sees the same in all {plain.seen.shape[1]} pictures: got one score for all, "

@@ -113,20 +113,16 @@ class Lesson:
         return self.judge.loss(seen, before.to(seen), spread, end).mean() + self.keep * kept
 
 
-def watched(
-    model, sigmas: Tensor, branch: Branch, visit: Callable[[int, Halves, Predicted | None], Tensor], *, learning: bool
-):
+def watched(model, sigmas: Tensor, branch: Branch, visit: Visit, *, learning: bool):
     """A clone of `model` whose decoder is `visit(step, halves, predicted)` while it samples along `sigmas`.
 
     `predicted` makes the latents of the branch's predicted pictures of a decoder's output; it is None where a step is
     evaluated again, or the other side of the guidance alone.
     """
     require_bottleneck(model)
-    watched = model.clone()
-    watched.add_wrapper_with_key(
-        WrappersMP.DIFFUSION_MODEL, "hspace_lesson", _Watch(model, sigmas, branch, visit, learning)
-    )
-    return watched
+    watching, watch = model.clone(), _Watch(model, sigmas, branch, visit, learning)
+    watching.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "hspace_lesson", watch)
+    return watching
 
 
 class _Watch:
@@ -141,9 +137,7 @@ class _Watch:
         options = transformer_options or {}
         kinds, sigma = options["cond_or_uncond"], float(options["sigmas"][0])
         step, chunk = int((self.sigmas - sigma).abs().argmin()), chunk_of_branch(kinds, self.branch)
-        _, halves = cut(
-            executor, x, timesteps, context, y, control, options, differentiable=self.learning, **kwargs
-        )  # fmt: skip
+        _, halves = cut(executor, x, timesteps, context, y, control, options, differentiable=self.learning, **kwargs)
         predicted = None
         if chunk is not None and sigma in self.waiting:
             self.waiting.remove(sigma)

@@ -270,6 +270,12 @@ def test_a_judge_that_sees_no_difference_is_refused(faces, demo, judges, demo_cl
         learn(faces, demo, blind)
 
 
+def test_a_sampler_that_leaves_the_schedule_is_refused(faces, demo, judges, demo_classifier):
+    judge = judges.classifier_judge(demo_classifier, "smile", [])
+    with pytest.raises(ValueError, match="steps of its own"):
+        learn(faces, demo, judge, batch=1, count=2, sampler="dpm_adaptive")
+
+
 def test_learning_that_was_damaged_on_disk_is_named(faces, demo, judges, demo_classifier, banks):
     judge = judges.classifier_judge(demo_classifier, "smile", [])
     learn(faces, demo, judge, rounds=1)
