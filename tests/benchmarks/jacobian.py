@@ -241,4 +241,3 @@ def test_what_the_directions_mean(demo):
             },
         },
     )
-
