@@ -37,7 +37,7 @@ class HSpaceInvertImage(io.ComfyNode):
                 io.Conditioning.Input("positive", tooltip="As in the guider that samples: it must be the same."),
                 io.Conditioning.Input("negative", tooltip="As in the guider that samples. Not used at cfg 1."),
                 io.Latent.Input("latent", tooltip="The pictures, from VAE Encode. One or many of the same size."),
-                io.Sigmas.Input("sigmas", tooltip="The schedule. 25 to 50 steps."),
+                io.Sigmas.Input("sigmas", tooltip="The schedule. 50 steps: with fewer, edits are weaker."),
                 io.Combo.Input(
                     "method",
                     options=[EDIT_FRIENDLY, DDIM],

@@ -118,7 +118,7 @@ def classifier_judge(classifier: Classifier, column: str, others: list[str]) -> 
             )
     chosen = [classifier.columns.index(name) for name in names]
     return Judge(
-        name=f"{column} of {classifier.name}" + (f", {', '.join(others)} held" if others else ""),
+        name=f"{column}, by {classifier.name}" + (f", {', '.join(others)} held" if others else ""),
         unit=f"one standard deviation of {column} as {classifier.name} judges it",
         recipe={"classifier": weights_fingerprint(classifier.patcher), "column": column, "others": others},
         patchers=(classifier.patcher,),

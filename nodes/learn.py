@@ -72,13 +72,13 @@ class HSpaceLearnDirection(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "rate",
-                    default=0.02,
+                    default=0.005,
                     min=0.0001,
                     max=1.0,
                     step=0.001,
                     round=0.0001,
                     tooltip="How far a step moves each number of the direction, in standard deviations of the "
-                    "bottleneck. 0.005 to 0.05.",
+                    "bottleneck. 0.002 (steady) to 0.02 (fast).",
                 ),
                 io.Float.Input(
                     "keep",

@@ -13,6 +13,12 @@ from .text_fields import parse_names
 from .types import CATEGORY, HSpaceBank, HSpaceDirection, HSpaceScores
 
 
+SHARED_SEEDS = (
+    " Both banks hold the same seeds, so their noise is alike and these figures are wrong: give one of them another seed, "
+    "or turn paired on if their pictures belong together."
+)
+
+
 def finder_outputs() -> list:
     return [
         HSpaceDirection.Output(display_name="direction", tooltip="To Inject, Sweep, Orthogonalise or Save Direction."),
@@ -115,7 +121,8 @@ class HSpaceFindFromExamples(io.ComfyNode):
     @classmethod
     def execute(cls, positive, negative, paired, name):
         found = find_from_examples(positive, negative, paired=paired, name=name.strip(), on_progress=finder_progress())
-        return answer(found)
+        shared = not paired and not set(positive.seeds).isdisjoint(negative.seeds)
+        return answer(found, SHARED_SEEDS if shared else "")
 
 
 class HSpaceFindFromPrompts(io.ComfyNode):
@@ -160,8 +167,8 @@ class HSpaceFindFromPrompts(io.ComfyNode):
         return answer(find_from_examples(*banks, paired=True, name=name, on_progress=finder_progress()))
 
 
-def answer(found: Found) -> io.NodeOutput:
-    """Direction, plot and info; the info is shown on the node too."""
+def answer(found: Found, remark: str = "") -> io.NodeOutput:
+    """Direction, plot and info with a remark; the info is shown on the node too."""
     trust = found.trust
     x = found.direction.timesteps
     unknown = torch.full_like(x, torch.nan) if trust is None else None
@@ -170,7 +177,8 @@ def answer(found: Found) -> io.NodeOutput:
         "split-half cosine": unknown if trust is None else trust.cosine,
     }
     plot = line_plots(x, curves, title=f'How steady "{found.direction.name}" is', x_label="timestep")
-    return io.NodeOutput(found.direction, plot, found.summary(), ui=ui.PreviewText(found.summary()))
+    info = found.summary() + remark
+    return io.NodeOutput(found.direction, plot, info, ui=ui.PreviewText(info))
 
 
 NODES = [HSpaceFindFromScores, HSpaceFindFromExamples, HSpaceFindFromPrompts]

@@ -248,3 +248,14 @@ def test_a_heat_map_is_orange_below_white_at_and_blue_above_zero(faces):
     assert cell(1.0) == [0x00, 0x72, 0xB2]
     assert cell(-1.0) == [0xD5, 0x5E, 0x00]
     assert cell(0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("first", "paired", "warned"),
+    [(slice(0, 6), False, True), (slice(0, 6), True, False), (slice(6, 12), False, False)],
+)
+def test_unpaired_banks_of_the_same_seeds_are_remarked_on(bank, supervised, first, paired, warned):
+    """Their noise is alike, which the measure of trust takes for a property of the pictures."""
+    banks = bank.select(bank.seeds[first][::-1]), bank.select(bank.seeds[:6])
+    info = supervised.HSpaceFindFromExamples.execute(*banks, paired, "x").result[2]
+    assert ("same seeds" in info) == warned

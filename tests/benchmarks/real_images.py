@@ -39,6 +39,7 @@ WAYS = {
     "DDIM": ("DDIM", 0, (1.0,)),
 }
 """Method, skipped steps, and at which shares of the strength it is tried."""
+DRAWN = {"smile": 1.0, "age": 0.5, "glasses": 0.8}
 
 
 @pytest.fixture(scope="module")
@@ -226,15 +227,19 @@ def cosines(a, b) -> list[float]:
     return cosine_similarity(a.delta.flatten(1), b.delta.flatten(1)).tolist()
 
 
-def test_draw(demo, found, strengths, tmp_path):
-    """A picture, its reconstruction, and three edits of it, for four renders."""
-    renders = fresh(RENDERS)[[3, 8, 21, 30]]
+def test_draw(pack, demo, found, tmp_path):
+    """The first four fresh renders with neither a smile nor glasses: themselves, given back, and three edits."""
+    renders = fresh(RENDERS)
+    scores = dict(zip(demo.judge.columns, demo.judge.scores(demo.images(renders)).T, strict=True))
+    renders = renders[((scores["smile"] < 0) & (scores["glasses"] < 0.5)).nonzero().flatten()[:4]]
     inverted = Inverted(demo, renders, tmp_path)
-    edits = [("smile", 1.5), ("age", 1.5), ("glasses", 1.5)]
-    columns = [renders, inverted.edited(), *(inverted.edited(found[n], s * strengths[n]) for n, s in edits)]
-    cells = torch.stack(columns).clamp(-1, 1).add(1).mul(127.5).round().byte()  # columns, pictures, 3, 64, 64
-    sheet = cells.permute(1, 3, 0, 4, 2).reshape(len(renders) * 64, len(columns) * 64, 3).numpy()
-    Image.fromarray(sheet.repeat(3, 0).repeat(3, 1)).save(DOCS / "real_images.jpg", quality=90)
+    shown = [renders, inverted.edited(), *(inverted.edited(found[name], s) for name, s in DRAWN.items())]
+    pictures = torch.stack([demo.images(latents) for latents in shown], 1).clamp(0, 1)
+    sheet = demo.module("nodes.picture").grid(
+        pictures, title="Edits of pictures the model has not made", row_labels=[""] * len(renders), size=160,
+        column_labels=["picture", "given back", *(f"{name} {strength:g}" for name, strength in DRAWN.items())],
+    )  # fmt: skip
+    Image.fromarray(sheet[0].mul(255).round().byte().numpy()).save(DOCS / "real_images.jpg", quality=90)
 
 
 def remember(part: str, result: dict) -> None:
