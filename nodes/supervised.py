@@ -12,10 +12,9 @@ from .sampling import seed_range
 from .text_fields import parse_names
 from .types import CATEGORY, HSpaceBank, HSpaceDirection, HSpaceScores
 
-
 SHARED_SEEDS = (
-    " Both banks hold the same seeds, so their noise is alike and these figures are wrong: give one of them another seed, "
-    "or turn paired on if their pictures belong together."
+    " Both banks hold the same seeds, so their noise is alike and these figures are wrong: give one of them another "
+    "seed, or turn paired on if their pictures belong together."
 )
 
 

@@ -251,11 +251,17 @@ def test_a_heat_map_is_orange_below_white_at_and_blue_above_zero(faces):
 
 
 @pytest.mark.parametrize(
-    ("first", "paired", "warned"),
-    [(slice(0, 6), False, True), (slice(0, 6), True, False), (slice(6, 12), False, False)],
+    ("rows", "paired", "warned"), [(slice(0, 6), False, True), (slice(0, 6), True, False), (slice(6, 12), False, False)]
 )
-def test_unpaired_banks_of_the_same_seeds_are_remarked_on(bank, supervised, first, paired, warned):
+def test_unpaired_banks_of_the_same_seeds_are_remarked_on(faces, bank, supervised, tmp_path, rows, paired, warned):
     """Their noise is alike, which the measure of trust takes for a property of the pictures."""
-    banks = bank.select(bank.seeds[first][::-1]), bank.select(bank.seeds[:6])
-    info = supervised.HSpaceFindFromExamples.execute(*banks, paired, "x").result[2]
+    import comfy.samplers
+
+    faces_like_them = faces.module("nodes.record").HSpaceSampleBank.execute
+    with folder_of("hspace_banks", tmp_path):
+        other, _ = faces_like_them(
+            faces.model, faces.empty, faces.empty, comfy.samplers.sampler_object("euler_ancestral"), faces.sigmas(3),
+            faces.latent, "others", 6, 100, 6, 1.0, "positive",
+        ).result  # fmt: skip
+        info = supervised.HSpaceFindFromExamples.execute(bank.select(bank.seeds[rows]), other, paired, "x").result[2]
     assert ("same seeds" in info) == warned
