@@ -20,7 +20,12 @@ from models import FULL, SDXL, conditioning, sd15, sigmas
 pytestmark = pytest.mark.comfy
 
 RESULTS = ROOT / "docs" / "jacobian_sizes.json"
-CASES = [("SD 1.5", FULL, 768, 256, True), ("SD 1.5", FULL, 768, 512, False), ("SDXL", SDXL, 2048, 1024, False)]
+CASES = [
+    ("SD 1.5", FULL, 768, 256, True),
+    ("SD 1.5", FULL, 768, 512, False),
+    ("SDXL", SDXL, 2048, 256, True),
+    ("SDXL", SDXL, 2048, 1024, False),
+]
 
 
 def test_measure_sizes(pack):
