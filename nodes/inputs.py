@@ -54,6 +54,14 @@ SPAN = io.Combo.Input(
     tooltip="whole trajectory removes what is shared over all timesteps together, as in the paper. each timestep "
     "removes it at every one.",
 )
+CLIP = io.Clip.Input(
+    "clip",
+    tooltip="From Load CLIP, with its text projection, such as clip_l.safetensors. The CLIP inside an SD 1.x "
+    "checkpoint has lost it.",
+)
+CLIP_VISION = io.ClipVision.Input(
+    "clip_vision", tooltip="The vision half of the same CLIP, such as clip_vision_l (ViT-L/14)."
+)
 MASK = io.Mask.Input("mask", optional=True, tooltip="Where to edit: white is edited, black left alone.")
 
 

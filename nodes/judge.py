@@ -13,6 +13,7 @@ from ..directions import aimed, directional
 from .classifier import Classifier
 from .derivatives import with_usable_weights
 from .digest import weights_fingerprint
+from .inputs import CLIP, CLIP_VISION
 from .text import require_halves, text_embedding
 from .text_fields import parse_names
 from .types import CATEGORY, HSpaceClassifier, HSpaceJudge
@@ -85,14 +86,8 @@ class HSpaceJudgeByText(io.ComfyNode):
             "that needs no classifier (Kwon et al. 2023).",
             search_aliases=["clip", "directional loss", "prompt", "asyrp", "describe"],
             inputs=[
-                io.Clip.Input(
-                    "clip",
-                    tooltip="From Load CLIP, with its text projection, such as clip_l.safetensors. The CLIP inside an "
-                    "SD 1.x checkpoint has lost it.",
-                ),
-                io.ClipVision.Input(
-                    "clip_vision", tooltip="The vision half of the same CLIP, such as clip_vision_l (ViT-L/14)."
-                ),
+                CLIP,
+                CLIP_VISION,
                 io.String.Input("text", default="a smiling face", tooltip="What the edit leads to."),
                 io.String.Input(
                     "opposite",

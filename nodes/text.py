@@ -7,7 +7,7 @@ from torch.nn.functional import normalize
 
 from ..directions import Scores
 from .decode import decoded
-from .inputs import DECODE_SIZE
+from .inputs import CLIP, CLIP_VISION, DECODE_SIZE
 from .types import CATEGORY, HSpaceBank, HSpaceScores
 
 
@@ -24,14 +24,8 @@ class HSpaceScoreText(io.ComfyNode):
             inputs=[
                 HSpaceBank.Input("bank", tooltip="From Sample Bank: the pictures to judge."),
                 io.Vae.Input("vae", tooltip="Decodes the pictures."),
-                io.Clip.Input(
-                    "clip",
-                    tooltip="From Load CLIP, with its text projection, such as clip_l.safetensors. The CLIP inside an "
-                    "SD 1.x checkpoint has lost it.",
-                ),
-                io.ClipVision.Input(
-                    "clip_vision", tooltip="The vision half of the same CLIP, such as clip_vision_l (ViT-L/14)."
-                ),
+                CLIP,
+                CLIP_VISION,
                 io.String.Input("text", default="a smiling face", tooltip="What a high score looks like."),
                 io.String.Input(
                     "opposite",

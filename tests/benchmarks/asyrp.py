@@ -6,7 +6,6 @@ Writes docs/asyrp.json and docs/asyrp.png.
 """
 
 import importlib
-import json
 import os
 import time
 from pathlib import Path
@@ -14,10 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 from demo_model import ROOT, DemoModel
+from results import remember
 
 pytestmark = pytest.mark.comfy
 
 DOCS = ROOT / "docs"
+RESULTS = DOCS / "asyrp.json"
 SEEDS, STEPS = range(6_000_000, 6_000_032), (5, 10, 20, 40)
 STRENGTHS = {"smile": 0.1, "age": 0.06}
 PAIRS = 12
@@ -62,7 +63,7 @@ def test_time_of_a_step(demo, found):
         quartiles = torch.tensor(ratios).quantile(torch.tensor([0.25, 0.5, 0.75])).tolist()
         results[name] = quartiles
         print(f"Asyrp, {name}: {quartiles[1]:.2f} times the symmetric edit's time (quartiles {quartiles})", flush=True)
-    remember("time", results)
+    remember(RESULTS, "time", results)
 
 
 def timed(run) -> float:
@@ -92,7 +93,7 @@ def test_the_number_of_steps(pack, demo, found):
                 moved = demo.directions.change(scores, plain)[column].item()
                 results.setdefault(name, {}).setdefault(kind, []).append(moved)
             print(name, steps, {kind: round(moved[-1], 3) for kind, moved in results[name].items()}, flush=True)
-    remember("steps", {"steps": STEPS, "strengths": STRENGTHS, **results})
+    remember(RESULTS, "steps", {"steps": STEPS, "strengths": STRENGTHS, **results})
     draw(results)
 
 
@@ -104,24 +105,7 @@ def draw(results: dict) -> None:
             axis.plot(STEPS, moved, "o-", color=colours[kind], label=kind)
         axis.set(title=f"{name}, strength {STRENGTHS[name]:g}", xlabel="steps", xscale="log", ylim=(0, None))
         axis.set_xticks(STEPS, STEPS)
+        axis.minorticks_off()
         axis.set_ylabel("change, standard deviations")
     figure.axes[0].legend(fontsize=8)
     figure.savefig(DOCS / "asyrp.png")
-
-
-def remember(part: str, result: dict) -> None:
-    """Put one part into docs/asyrp.json and leave the others."""
-    path = DOCS / "asyrp.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(known | {part: rounded(result)}, indent=1) + "\n")
-
-
-def rounded(value):
-    match value:
-        case dict():
-            return {key: rounded(entry) for key, entry in value.items()}
-        case list() | tuple():
-            return [rounded(entry) for entry in value]
-        case float():
-            return float(f"{value:.3g}")
-    return value

@@ -16,6 +16,7 @@ import pytest
 import torch
 from demo_faces import folder_of
 from demo_model import ROOT, STEPS, DemoModel
+from results import rounded
 
 pytestmark = pytest.mark.comfy
 
@@ -95,12 +96,3 @@ def effect(demo, name: str, change) -> dict:
         "largest other": max(others(name), key=lambda held: abs(table[held])),
         "changes": table,
     }
-
-
-def rounded(value):
-    match value:
-        case dict():
-            return {key: rounded(entry) for key, entry in value.items()}
-        case float():
-            return float(f"{value:.3g}")
-    return value

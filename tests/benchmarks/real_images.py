@@ -8,7 +8,6 @@ generated faces by one standard deviation, and at half and one and a half times 
 Writes docs/real_images.json and docs/real_images.jpg.
 """
 
-import json
 import os
 from dataclasses import astuple
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from demo_faces import folder_of
 from demo_model import BATCH, ROOT, DemoModel
 from PIL import Image
+from results import remember, rounded
 from torch.nn.functional import cosine_similarity
 
 from demo.faces import ATTRIBUTES, LOWEST_FACE, Face, render, render_batch
@@ -26,6 +26,7 @@ from demo.faces import ATTRIBUTES, LOWEST_FACE, Face, render, render_batch
 pytestmark = pytest.mark.comfy
 
 DOCS = ROOT / "docs"
+RESULTS = DOCS / "real_images.json"
 TARGETS, ALSO = ("smile", "glasses", "age", "beard", "hair_length"), ("skin", "background", "yaw")
 TRAJECTORIES, EXAMPLES, RENDERS, BANK_OF_RENDERS = 1000, 200, 64, 500
 SEEDS, CALIBRATION_SEEDS = range(4_000_000, 4_000_064), range(4_100_000, 4_100_064)
@@ -139,7 +140,7 @@ def test_edits_of_renders_are_those_of_generated_faces(demo, found, strengths, t
                     edited = inverted.edited(found[name], share * strengths[name])
                     row = effect(demo, name, renders, edited, spread)
                     rows.setdefault(name, {})[share] = compared(row, results["generated"][name][share])
-            remember("edits", results)
+            remember(RESULTS, "edits", results)
             shown = {name: rounded(rows[name][1.0]["of generated"]) for name in TARGETS}
             print(f"{kind}, {way}: target change, of generated faces' {shown}", flush=True)
 
@@ -159,7 +160,7 @@ def test_fewer_steps_leave_inverted_pictures_less_free(demo, found, strengths, t
                 row = compared(effect(demo, name, pictures, inverted.edited(*edit), spread), own)
                 results.setdefault(f"{steps} steps, {kind}", {})[name] = row["of generated"]
             print(steps, kind, rounded(results[f"{steps} steps, {kind}"]), flush=True)
-    remember("fewer steps", results)
+    remember(RESULTS, "fewer steps", results)
 
 
 def compared(row: dict, generated: dict) -> dict:
@@ -220,7 +221,7 @@ def test_a_bank_of_renders_gives_the_directions_of_a_generated_one(demo, strengt
             "effect of generated": moved[1],
         }
         print(name, rounded(results[name]), flush=True)
-    remember("bank", {"timesteps": generated.timesteps.tolist(), **results})
+    remember(RESULTS, "bank", {"timesteps": generated.timesteps.tolist(), **results})
 
 
 def cosines(a, b) -> list[float]:
@@ -240,21 +241,3 @@ def test_draw(pack, demo, found, tmp_path):
         column_labels=["picture", "given back", *(f"{name} {strength:g}" for name, strength in DRAWN.items())],
     )  # fmt: skip
     Image.fromarray(sheet[0].mul(255).round().byte().numpy()).save(DOCS / "real_images.jpg", quality=90)
-
-
-def remember(part: str, result: dict) -> None:
-    """Put one part into docs/real_images.json and leave the others."""
-    path = DOCS / "real_images.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(known | {part: rounded(result)}, indent=1) + "\n")
-
-
-def rounded(value):
-    match value:
-        case dict():
-            return {str(key): rounded(entry) for key, entry in value.items()}
-        case list() | tuple():
-            return [rounded(entry) for entry in value]
-        case float():
-            return float(f"{value:.3g}")
-    return value

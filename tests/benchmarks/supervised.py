@@ -6,7 +6,6 @@ Writes docs/supervised.json, docs/efficiency.png, docs/linearity.png and docs/st
 """
 
 import importlib
-import json
 import os
 from itertools import permutations
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 import torch
 from demo_model import ROOT, DemoModel
 from PIL import Image
+from results import known, remember, rounded
 from scipy.stats import spearmanr
 from torch.nn.functional import cosine_similarity
 
@@ -68,7 +68,7 @@ def test_how_many_examples_a_direction_needs(pack, demo, scored):
             space: [mean_cosine(x, high, low, count) for count in COUNTS] for space, x in (("h", h), ("x_T", noise))
         }
         print(name, rounded(results[name]), flush=True)
-    remember("efficiency", {"counts": COUNTS, "cosine": results})
+    remember(RESULTS, "efficiency", {"counts": COUNTS, "cosine": results})
     figure, axes = panels(len(TARGETS))
     for axis, (name, curves) in zip(axes, results.items(), strict=True):
         for (space, curve), colour in zip(curves.items(), ("#0072b2", "#d55e00"), strict=True):
@@ -117,13 +117,13 @@ def test_an_attribute_follows_the_strength(demo, found, name):
         "broken from": min(broken, key=abs) if broken else None,
     }
     print(name, rounded(result), flush=True)
-    remember("linearity", known("linearity") | {"strengths": STRENGTHS, name: result})
+    remember(RESULTS, "linearity", known(RESULTS).get("linearity", {}) | {"strengths": STRENGTHS, name: result})
 
 
 def test_draw_how_attributes_follow_the_strength():
     figure, axes = panels(len(TARGETS))
     for axis, name in zip(axes, TARGETS, strict=True):
-        axis.plot(STRENGTHS, known("linearity")[name]["mean"], "o-", color="#0072b2")
+        axis.plot(STRENGTHS, known(RESULTS)["linearity"][name]["mean"], "o-", color="#0072b2")
         axis.set(title=name.replace("_", " "), xlabel="strength")
     axes[0].set_ylabel("mean score")
     figure.savefig(DOCS / "linearity.png")
@@ -148,7 +148,7 @@ def test_edits_stack(demo, found):
     edits = [(found[name], strength) for name, strength in STACK.items()]
     orders = [demo.latents(range(7, 9), order) for order in permutations(edits)]
     results["largest difference between orders"] = max((x - orders[0]).abs().max().item() for x in orders)
-    remember("stacking", results)
+    remember(RESULTS, "stacking", results)
     rows = []
     for last in range(len(edits) + 1):
         rows.append(demo.latents(SEEDS[:8], edits[:last]))
@@ -161,27 +161,3 @@ def panels(count: int):
     matplotlib = importlib.import_module("matplotlib.figure")
     figure = matplotlib.Figure(figsize=(2.6 * count, 2.8), dpi=110, layout="constrained")
     return figure, figure.subplots(1, count, sharey=False)
-
-
-def remember(part: str, result: dict) -> None:
-    """Put one part into docs/supervised.json and leave the others."""
-    RESULTS.write_text(json.dumps(everything() | {part: rounded(result)}, indent=1) + "\n")
-
-
-def known(part: str) -> dict:
-    return everything().get(part, {})
-
-
-def everything() -> dict:
-    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-
-
-def rounded(value):
-    match value:
-        case dict():
-            return {key: rounded(entry) for key, entry in value.items()}
-        case list() | tuple():
-            return [rounded(entry) for entry in value]
-        case float():
-            return float(f"{value:.4g}")
-    return value
