@@ -3,11 +3,13 @@
 from .algebra import combine, cosines, orthogonalise
 from .bank import Bank, open_bank, write_shard
 from .direction import SITE, Direction, DirectionSet, Source
+from .energy import layout, norms
 from .files import load_direction, safe_path, save_direction
 from .jacobian import Jacobian, Triplets, clear_norm, leading_triplets
 from .leakage import Leakage, change
 from .learn import Learner, aimed, directional, minibatch
 from .pca import find_components
+from .probe import followed, moved, noise_like
 from .score_files import read_scores
 from .scores import Scores
 from .supervised import Found, find_from_examples, find_from_scores
@@ -36,9 +38,14 @@ __all__ = [
     "find_components",
     "find_from_examples",
     "find_from_scores",
+    "followed",
+    "layout",
     "leading_triplets",
     "load_direction",
     "minibatch",
+    "moved",
+    "noise_like",
+    "norms",
     "open_bank",
     "orthogonalise",
     "percent_before",

@@ -54,6 +54,8 @@ class Direction:
     source: Source
     recipe: str
     """JSON: what to do to find it again."""
+    author: str = ""
+    """Who made it, as they wish to be named."""
 
     def __post_init__(self) -> None:
         if self.delta.ndim != 4 or self.delta.dtype != torch.float32:
@@ -106,6 +108,7 @@ class Direction:
             method=self.method if self.method == other.method else "combination",
             unit=self.unit if self.unit == other.unit else "of its parts",
             recipe=json.dumps({"sum": [self._recipe(), other._recipe()]}),
+            author=", ".join(dict.fromkeys(filter(None, (self.author, other.author)))),
         )
 
     def __mul__(self, factor: float) -> "Direction":
@@ -122,7 +125,7 @@ class Direction:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Direction):
             return NotImplemented
-        words = [(d.name, d.method, d.unit, d.source, d.recipe) for d in (self, other)]
+        words = [(d.name, d.method, d.unit, d.source, d.recipe, d.author) for d in (self, other)]
         return (
             words[0] == words[1]
             and torch.equal(self.delta, other.delta)

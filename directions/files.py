@@ -40,6 +40,8 @@ def save_direction(direction: Direction, path: Path, *, description: str = "", t
         "modelspec.architecture": f"{source.family}/h-space-direction",
         "modelspec.description": description or f"{direction.method}. Strength 1 is {direction.unit}.",
     }
+    if direction.author:
+        metadata["modelspec.author"] = direction.author
     if thumbnail:
         metadata["modelspec.thumbnail"] = thumbnail
     write_whole({"delta": direction.delta.contiguous(), "timesteps": direction.timesteps}, path, metadata)
@@ -67,7 +69,8 @@ def load_direction(path: Path) -> Direction:
         )
         json.loads(metadata["recipe"])
         words = {key: metadata[key] for key in ("name", "method", "unit", "recipe")}
-        return Direction(delta=delta, timesteps=timesteps, source=source, **words)
+        author = metadata.get("modelspec.author", "")
+        return Direction(delta=delta, timesteps=timesteps, source=source, author=author, **words)
     except (SafetensorError, KeyError, TypeError, RecursionError, json.JSONDecodeError) as error:
         raise ValueError(
             f"{path.name} is not a whole direction file ({error}): get it again, or save it again with Save Direction."

@@ -18,24 +18,30 @@ from . import (
     learn,
     load,
     mark,
+    probe,
     record,
     scores,
+    show,
+    spectrum,
+    stack,
     supervised,
     sweep,
     text,
     window,
 )
 from .folders import register_folders
+from .replaced import register_replacements
 
 
 class HSpaceExtension(ComfyExtension):
     async def on_load(self) -> None:
         register_folders()
+        await register_replacements()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         modules = [
             *(load, faces, record, find, classifier, scores, text, mark, supervised, jacobian, invert),
-            *(judge, learn, window),
-            *(algebra, files, inject, asyrp, sweep, explore, leakage),
+            *(judge, learn, window, spectrum, probe),
+            *(algebra, files, show, inject, stack, asyrp, sweep, explore, leakage),
         ]
         return [node for module in modules for node in module.NODES]

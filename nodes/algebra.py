@@ -99,6 +99,7 @@ class HSpaceCompare(io.ComfyNode):
                 io.Image.Output(display_name="heat_map", tooltip="The table as a picture."),
                 io.String.Output(display_name="csv", tooltip="The table as text with commas, for a spreadsheet."),
             ],
+            is_output_node=True,
         )
 
     @classmethod
@@ -106,9 +107,8 @@ class HSpaceCompare(io.ComfyNode):
         directions = connected(directions)
         names, table = [direction.name for direction in directions], cosines(directions)
         picture = heat_maps({"": table}, title="Cosine", rows=names, columns=names, bound=1.0)
-        return io.NodeOutput(
-            picture, csv_table(["", *names], [[name, *row] for name, row in zip(names, table.tolist(), strict=True)])
-        )
+        rows = [[name, *row] for name, row in zip(names, table.tolist(), strict=True)]
+        return io.NodeOutput(picture, csv_table(["", *names], rows), ui=ui.PreviewImage(picture, cls=cls))
 
 
 NODES = [HSpaceCombine, HSpaceOrthogonalise, HSpaceCompare]

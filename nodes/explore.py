@@ -1,11 +1,11 @@
 """Explore: many directions on one picture, to choose from."""
 
 import torch
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from . import unet
 from .inputs import APPLY_TO, CFG, FIT, MASK, seed_input, window_inputs
-from .picture import difference_maps, grid
+from .picture import difference_maps, grid, strength_labels
 from .sampling import Progress, sample, single_latent
 from .text_fields import parse_strengths
 from .types import CATEGORY, HSpaceDirections
@@ -57,6 +57,7 @@ class HSpaceExplore(io.ComfyNode):
                 io.Image.Output(display_name="grid", tooltip="The labelled sheet."),
                 io.Image.Output(display_name="pictures", tooltip="The bare pictures, row by row."),
             ],
+            is_output_node=True,
         )
 
     @classmethod
@@ -76,16 +77,16 @@ class HSpaceExplore(io.ComfyNode):
             for strength in columns
         ]
         pictures = torch.cat(edited).unflatten(0, (len(shown), len(columns)))
-        maps = difference_maps(pictures, plain)
+        maps = difference_maps(pictures, plain[:, None])
         sheet = grid(
             torch.cat([pictures, maps[:, None]], 1),
             title=f"seed {seed}",
             row_labels=[f"{number}: {each.name}" for number, each in enumerate(shown, first)],
-            column_labels=[*(f"{strength:+g}" if strength else "0" for strength in columns), "change"],
+            column_labels=[*strength_labels(columns), "change"],
             highlighted=[i for i, strength in enumerate(columns) if strength == 0],
             size=picture_size,
         )
-        return io.NodeOutput(sheet, pictures.flatten(0, 1))
+        return io.NodeOutput(sheet, pictures.flatten(0, 1), ui=ui.PreviewImage(sheet, cls=cls))
 
 
 NODES = [HSpaceExplore]

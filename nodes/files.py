@@ -1,5 +1,6 @@
 """Save a direction as a small file, and load it."""
 
+from dataclasses import replace as with_changes
 from pathlib import Path
 
 import folder_paths
@@ -7,6 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..directions import Direction, load_direction, safe_path, save_direction
 from .folders import DIRECTIONS
+from .thumbnail import thumbnail as data_uri
 from .types import CATEGORY, HSpaceDirection
 
 
@@ -33,19 +35,31 @@ class HSpaceSaveDirection(io.ComfyNode):
                     default=False,
                     tooltip="Off keeps an older, different file of that name and adds a number to the new one.",
                 ),
+                io.Image.Input(
+                    "thumbnail",
+                    optional=True,
+                    tooltip="What the model library shows for it, such as Sweep's strip. Of several the first.",
+                ),
+                io.String.Input(
+                    "author",
+                    default="",
+                    optional=True,
+                    tooltip="Who made it, for those you share it with. Empty leaves what the direction says.",
+                ),
             ],
             outputs=[HSpaceDirection.Output(display_name="direction", tooltip="The same direction, named as saved.")],
             is_output_node=True,
         )
 
     @classmethod
-    def execute(cls, direction, name, replace):
+    def execute(cls, direction, name, replace, thumbnail=None, author=""):
         direction = direction.renamed(Path(name.strip() or direction.name).name)
+        direction = with_changes(direction, author=author.strip() or direction.author)
         root = Path(folder_paths.get_folder_paths(DIRECTIONS)[0])
         path = safe_path(root, name.strip() or direction.name)
         if not replace:
             path = free_path(path, direction)
-        save_direction(direction, path)
+        save_direction(direction, path, thumbnail="" if thumbnail is None else data_uri(thumbnail))
         return io.NodeOutput(direction, ui=ui.PreviewText(f"Saved as {path.relative_to(root).as_posix()}"))
 
 
@@ -63,17 +77,36 @@ class HSpaceLoadDirection(io.ComfyNode):
                     "direction",
                     options=folder_paths.get_filename_list(DIRECTIONS),
                     tooltip="A file in models/hspace_directions. Press R to see new ones.",
-                )
+                ),
+                io.String.Input(
+                    "if_missing",
+                    default="",
+                    optional=True,
+                    advanced=True,
+                    tooltip="What those are told who get your workflow but not the file: where it is, or the recipe to "
+                    "make it again, as Show Direction's info gives it.",
+                ),
             ],
             outputs=[HSpaceDirection.Output(display_name="direction", tooltip="To Inject Direction or Sweep.")],
         )
 
     @classmethod
-    def execute(cls, direction):
+    def validate_inputs(cls, direction, if_missing=""):
+        if direction in folder_paths.get_filename_list(DIRECTIONS):
+            return True
+        told = if_missing.strip() if isinstance(if_missing, str) else ""
+        return (
+            f'got "{direction}", which is not in models/{DIRECTIONS} here: wanted one of the files listed there. Get '
+            "the file from whoever shared the workflow, put it there and press R; or find the direction again. "
+            + (f"The workflow says: {told}" if told else "The workflow does not say how it was made.")
+        )
+
+    @classmethod
+    def execute(cls, direction, if_missing=""):
         return io.NodeOutput(load_direction(Path(folder_paths.get_full_path_or_raise(DIRECTIONS, direction))))
 
     @classmethod
-    def fingerprint_inputs(cls, direction):
+    def fingerprint_inputs(cls, direction, if_missing=""):
         status = Path(folder_paths.get_full_path_or_raise(DIRECTIONS, direction)).stat()
         return f"{status.st_mtime_ns} {status.st_size}"
 

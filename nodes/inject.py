@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from . import unet
-from .inputs import APPLY_TO, FIT, MASK, window_inputs
+from .inputs import APPLY_TO, CURVE, FIT, MASK, STRENGTH, strength_curve, window_inputs
 from .types import CATEGORY, HSpaceDirection
 
 
@@ -20,26 +20,18 @@ class HSpaceInject(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The model the direction was found in, or one of its family."),
                 HSpaceDirection.Input("direction", tooltip="From Load Direction or Pick Direction."),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=-10.0,
-                    max=10.0,
-                    step=0.05,
-                    round=0.001,
-                    display_mode=io.NumberDisplay.slider,
-                    tooltip="0 is off, 1 a clear edit, 3 a strong one, negative the opposite.",
-                ),
+                STRENGTH,
                 *window_inputs(),
                 APPLY_TO,
                 FIT,
                 MASK,
+                CURVE,
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="To any sampler, or to the next Inject Direction.")],
         )
 
     @classmethod
-    def execute(cls, model, direction, strength, start_percent, end_percent, apply_to, fit, mask=None):
+    def execute(cls, model, direction, strength, start_percent, end_percent, apply_to, fit, mask=None, curve=None):
         patched = unet.inject(
             model,
             direction,
@@ -49,6 +41,7 @@ class HSpaceInject(io.ComfyNode):
             apply_to=apply_to,
             fit=fit,
             mask=mask,
+            curve=strength_curve(curve),
         )
         return io.NodeOutput(patched)
 

@@ -1,5 +1,8 @@
 """Inputs that several nodes share, word for word."""
 
+from collections.abc import Callable
+
+from comfy_api.input import CurveInput
 from comfy_api.latest import io
 
 CFG = io.Float.Input(
@@ -62,6 +65,23 @@ CLIP = io.Clip.Input(
 CLIP_VISION = io.ClipVision.Input(
     "clip_vision", tooltip="The vision half of the same CLIP, such as clip_vision_l (ViT-L/14)."
 )
+STRENGTH = io.Float.Input(
+    "strength",
+    default=1.0,
+    min=-10.0,
+    max=10.0,
+    step=0.05,
+    round=0.001,
+    display_mode=io.NumberDisplay.slider,
+    tooltip="0 is off, 1 a clear edit, 3 a strong one, negative the opposite.",
+)
+CURVE = io.Custom(io.Curve.io_type).Input(
+    "curve",
+    optional=True,
+    tooltip="From Curve Editor: what the strength is multiplied with as the sampling goes on, left pure noise, right "
+    "the finished picture, 0 to 1. Without it 1 all the way.",
+    extra_dict={"forceInput": True},
+)
 MASK = io.Mask.Input("mask", optional=True, tooltip="Where to edit: white is edited, black left alone.")
 
 
@@ -94,3 +114,8 @@ def window_inputs() -> list[io.Float.Input]:
         )
         for id, default, which in (("start_percent", 0.0, "starts"), ("end_percent", 1.0, "ends"))
     ]
+
+
+def strength_curve(curve) -> Callable[[float], float] | None:
+    """What `curve` gives at each share of the sampling; None without one."""
+    return None if curve is None else CurveInput.from_raw(curve).interp

@@ -68,6 +68,7 @@ class HSpaceLeakage(io.ComfyNode):
                 io.String.Output(display_name="csv", tooltip="The same as text with commas, for a spreadsheet."),
                 io.String.Output(display_name="info", tooltip="On target, off target, and how much both fell."),
             ],
+            is_output_node=True,
         )
 
     @classmethod
@@ -91,7 +92,7 @@ class HSpaceLeakage(io.ComfyNode):
             leakage.tables, title=title, rows=leakage.edits, columns=columns, bound=2.0, spreads=spreads
         )
         table = csv_table(["side", "edit", "column", "change", "std"], leakage.rows())
-        return io.NodeOutput(picture, table, leakage.summary(), ui=ui.PreviewText(leakage.summary()))
+        return io.NodeOutput(picture, table, leakage.summary(), ui=ui.PreviewImage(picture, cls=cls))
 
 
 def columns_of(edits: Sequence[Direction], names: Sequence[str], classifier) -> list[str]:

@@ -112,7 +112,7 @@ class HSpaceLearnDirection(io.ComfyNode):
         )  # fmt: skip
         info = f"{judge.name}: loss {learner.losses[0]:.3g} at first, {learner.losses[-1]:.3g} after {rounds} rounds"
         shown = school.before_and_after(plain, direction)
-        return io.NodeOutput(direction, loss_curve(learner.losses), shown, info, ui=ui.PreviewText(info))
+        return io.NodeOutput(direction, loss_curve(learner.losses), shown, info, ui=ui.PreviewImage(shown, cls=cls))
 
 
 NODES = [HSpaceLearnDirection]

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from torch import Tensor
+from torch.nn.functional import pad
 
 PAPER, INK, FAINT, ACCENT, OPPOSITE = "#ffffff", "#1b1b1f", "#6b6b76", "#0072b2", "#d55e00"
 """The last two are told apart by colour-blind people too (Okabe and Ito)."""
@@ -52,6 +53,10 @@ def grid(
     return to_image(sheet)
 
 
+def strength_labels(strengths: Sequence[float]) -> list[str]:
+    return [f"{strength:+g}" if strength else "0" for strength in strengths]
+
+
 def contact_sheet(pictures: Tensor, labels: Sequence[str], marks: Sequence[bool | None], size: int) -> Tensor:
     """A sheet `(1, height, width, 3)` of `pictures (n, height, width, 3)` in 0..1, ten in a row, a label under each.
 
@@ -72,14 +77,16 @@ def contact_sheet(pictures: Tensor, labels: Sequence[str], marks: Sequence[bool 
         if mark is not None:
             frame = max(2, gap // 2)
             pen.rectangle((x - frame, y - frame, x + width + frame - 1, y + height + frame - 1), fill=colour)
-            label += " +" if mark else " \u2212"
+            label += " +" if mark else " -"
         sheet.paste(_resized(picture, (width, height)), (x, y))
         pen.text((x + width / 2, y + height + gap / 2), label, colour, font, anchor="ma")
     return to_image(sheet)
 
 
 def difference_maps(edited: Tensor, plain: Tensor) -> Tensor:
-    """`(rows, height, width, 3)`: where the pictures of each row of `edited (rows, columns, ...)` differ from `plain`.
+    """`(rows, height, width, 3)`: where the pictures of each row of `edited (rows, columns, ...)` differ from `plain`,
+
+    which is `(rows or 1, 1, ...)`.
 
     The largest change of the column that changes most. Full blue is the largest of all rows, white none, and half blue
     a quarter, so that weak rows show too.
@@ -87,6 +94,20 @@ def difference_maps(edited: Tensor, plain: Tensor) -> Tensor:
     change = (edited - plain).abs().mean(-1, keepdim=True).amax(1)
     full = torch.tensor(ImageColor.getrgb(ACCENT)) / 255
     return 1 - (change / change.max().clamp(min=1e-6)).sqrt() * (1 - full)
+
+
+def strip(pictures: Tensor, size: int) -> Tensor:
+    """`pictures (n, height, width, 3)` side by side, `(1, height, width, 3)`; the longer side of each is `size`."""
+    height, width = pictures.shape[1:3]
+    scale = size / max(height, width)
+    small = [to_image(_resized(each, (round(width * scale), round(height * scale)))) for each in pictures]
+    return torch.cat(small, 2)
+
+
+def below(upper: Tensor, lower: Tensor) -> Tensor:
+    """Two sheets `(1, height, width, 3)`, one below the other, the narrower one with paper on its right."""
+    width = max(upper.shape[2], lower.shape[2])
+    return torch.cat([pad(each, (0, 0, 0, width - each.shape[2]), value=1.0) for each in (upper, lower)], 1)
 
 
 def to_image(sheet: Image.Image) -> Tensor:

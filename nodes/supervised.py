@@ -167,7 +167,7 @@ class HSpaceFindFromPrompts(io.ComfyNode):
 
 
 def answer(found: Found, remark: str = "") -> io.NodeOutput:
-    """Direction, plot and info with a remark; the info is shown on the node too."""
+    """Direction, plot and info with a remark; the plot is shown on the node too."""
     trust = found.trust
     x = found.direction.timesteps
     unknown = torch.full_like(x, torch.nan) if trust is None else None
@@ -177,7 +177,7 @@ def answer(found: Found, remark: str = "") -> io.NodeOutput:
     }
     plot = line_plots(x, curves, title=f'How steady "{found.direction.name}" is', x_label="timestep")
     info = found.summary() + remark
-    return io.NodeOutput(found.direction, plot, info, ui=ui.PreviewText(info))
+    return io.NodeOutput(found.direction, plot, info, ui=ui.PreviewImage(plot))
 
 
 NODES = [HSpaceFindFromScores, HSpaceFindFromExamples, HSpaceFindFromPrompts]

@@ -3,14 +3,16 @@
 import math
 
 import torch
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from . import unet
 from .inputs import APPLY_TO, BATCH_SIZE, CFG, FIT, MASK, first_seed_input, window_inputs
-from .picture import grid
+from .picture import difference_maps, grid, strength_labels, strip
 from .sampling import Progress, sample, seed_range, single_latent
 from .text_fields import parse_strengths
 from .types import CATEGORY, HSpaceDirection
+
+STRIP_SIZE = 96
 
 
 class HSpaceSweep(io.ComfyNode):
@@ -52,19 +54,32 @@ class HSpaceSweep(io.ComfyNode):
                 APPLY_TO,
                 FIT,
                 MASK,
+                io.Boolean.Input(
+                    "difference",
+                    default=False,
+                    optional=True,
+                    tooltip="On adds a map of where each row changes, amplified. Needs strength 0 among the strengths.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="grid", tooltip="The labelled sheet."),
                 io.Image.Output(display_name="pictures", tooltip="The bare pictures, row by row."),
+                io.Image.Output(
+                    display_name="strip", tooltip="The first row alone, small: a thumbnail for Save Direction."
+                ),
             ],
+            is_output_node=True,
         )
 
     @classmethod
     def execute(
         cls, model, positive, negative, sampler, sigmas, latent, vae, direction, strengths, rows, first_seed,
         batch_size, cfg, picture_size, start_percent, end_percent, apply_to, fit, mask=None,
+        difference=False,
     ):  # fmt: skip
         columns = parse_strengths(strengths)
+        if difference and 0 not in columns:
+            raise ValueError(f"A difference is one from strength 0: got strengths {strengths}. Add 0 to them.")
         if mask is not None and mask.ndim == 3 and len(mask) > 1:
             raise ValueError(f"A sweep takes one mask for all pictures: got {len(mask)}. Pick one.")
         latent = single_latent(model, latent)
@@ -80,16 +95,18 @@ class HSpaceSweep(io.ComfyNode):
                 seeds=seeds, on_step=progress,
             )  # fmt: skip
             decoded.append(vae.decode(latents))
-        pictures = torch.cat(decoded)
+        pictures = torch.cat(decoded).cpu().unflatten(0, (rows, len(columns)))
+        maps = [difference_maps(pictures, pictures[:, columns.index(0), None])[:, None]] if difference else []
         sheet = grid(
-            pictures.unflatten(0, (rows, len(columns))),
+            torch.cat([pictures, *maps], 1),
             title=direction.name,
             row_labels=[f"seed {first_seed + row}" for row in range(rows)],
-            column_labels=[f"{strength:+g}" if strength else "0" for strength in columns],
+            column_labels=[*strength_labels(columns), *["change"] * len(maps)],
             highlighted=[i for i, strength in enumerate(columns) if strength == 0],
             size=picture_size,
         )
-        return io.NodeOutput(sheet, pictures)
+        preview = ui.PreviewImage(sheet, cls=cls)
+        return io.NodeOutput(sheet, pictures.flatten(0, 1), strip(pictures[0], STRIP_SIZE), ui=preview)
 
 
 NODES = [HSpaceSweep]

@@ -75,3 +75,32 @@ def csv_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     writer.writerow(columns)
     writer.writerows([f"{entry:.4f}" if isinstance(entry, float) else entry for entry in row] for row in rows)
     return text.getvalue()
+
+
+def parse_windows(text: str) -> list[tuple[float, float]]:
+    """The spans of a list such as "0-1, 0-0.5". `ValueError` unless each goes up within 0 to 1."""
+    windows = []
+    for part in parse_names(text):
+        match = re.fullmatch(r"([\d.]+)\s*-\s*([\d.]+)", part)
+        try:
+            start, end = map(float, match.groups()) if match else (1.0, 0.0)
+        except ValueError:
+            start, end = 1.0, 0.0
+        if not 0 <= start < end <= 1:
+            raise ValueError(f'Can\'t read the windows: got "{part}", wanted two numbers from 0 to 1 such as "0-0.5".')
+        windows.append((start, end))
+    if not windows:
+        raise ValueError(f'There is no window: got {text!r}, wanted such as "0-1, 0-0.5".')
+    return windows
+
+
+def outline(value: object, depth: int = 0) -> list[str]:
+    """JSON as lines for people: a line for each entry, those inside it indented."""
+    lines = []
+    for name, entry in value.items() if isinstance(value, dict) else enumerate(value, 1):
+        label = f"{'  ' * depth}{str(name).replace('_', ' ')}: "
+        if isinstance(entry, dict) or isinstance(entry, list) and any(isinstance(each, dict | list) for each in entry):
+            lines += [label.rstrip(), *outline(entry, depth + 1)]
+        else:
+            lines.append(label + (", ".join(map(str, entry)) if isinstance(entry, list) else str(entry)))
+    return lines

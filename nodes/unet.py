@@ -1,6 +1,6 @@
 """The bottleneck of a ComfyUI model: the only file that knows how to read h and how to add to it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +13,9 @@ from ..directions import Direction
 
 Branch = Literal["positive", "negative"]
 Fit = Literal["resize", "exact", "channel mean"]
+
+LAST_TIMESTEP = 999.0
+"""Model time of pure noise: ComfyUI's percent p of the sampling is the timestep (1 - p) of it."""
 
 _CHUNK_KINDS = {"positive": 0, "negative": 1}
 """What `cond_or_uncond` calls the chunks of a batch; guiders with a third prompt number it 2."""
@@ -107,6 +110,8 @@ class Injection:
     fit: Fit = "resize"
     mask: Tensor | None = None
     """`(m, height, width)` float32 in 0..1 on the CPU, m being 1 or the batch."""
+    curve: Callable[[float], float] | None = None
+    """What the strengths are multiplied with, by how much of the sampling is done: 0 pure noise, 1 the picture."""
 
     def __call__(self, args: dict) -> dict:
         h, options = args["h"], args["transformer_options"]
@@ -135,7 +140,8 @@ class Injection:
         delta = fit_to(delta, (h.shape[2], h.shape[3]), self.fit, self.direction.name)
         if self.mask is not None:
             delta = delta * adaptive_avg_pool2d(self.mask.to(h.device).unsqueeze(1), h.shape[2:])
-        strengths = torch.tensor(self.strengths, device=h.device).reshape(-1, 1, 1, 1)
+        factor = self.curve(1 - float(timestep) / LAST_TIMESTEP) if self.curve else 1.0
+        strengths = factor * torch.tensor(self.strengths, device=h.device).reshape(-1, 1, 1, 1)
         return (strengths * delta).to(h.dtype)
 
 
@@ -163,6 +169,7 @@ def inject(
     apply_to: Literal["both", "positive", "negative"] = "both",
     fit: Fit = "resize",
     mask: Tensor | None = None,
+    curve: Callable[[float], float] | None = None,
 ):
     """A clone of `model` that adds `direction` to h while it samples; unpatched where that would change nothing."""
     require_fit(model, direction)
@@ -177,8 +184,44 @@ def inject(
             apply_to,
             fit,
             None if mask is None else mask.reshape(-1, *mask.shape[-2:]).float().cpu(),
+            curve,
         )
         patched.set_model_middle_block_after_patch(patch)
+    return patched
+
+
+@dataclass(frozen=True, eq=False)
+class Replacement:
+    """A patch that puts recorded h in the place of the model's own, in a window of sigmas as an injection's."""
+
+    recorded: Mapping[Branch, Mapping[float, Tensor]]
+    """h `(n, c, h, w)` by timestep, for each side of the guidance that is replaced."""
+    sigma_start: float
+    sigma_end: float
+
+    def __call__(self, args: dict) -> dict:
+        h, options = args["h"], args["transformer_options"]
+        if not self.sigma_end < float(options["sigmas"][0]) <= self.sigma_start:
+            return {"h": h}
+        timestep, kinds = float(args["timesteps"][0]), options["cond_or_uncond"]
+        if any(timestep not in each for each in self.recorded.values()):
+            raise ValueError(
+                f"The sampler came to timestep {timestep:g}, where nothing was recorded: it chooses its own steps. Use "
+                "another sampler."
+            )
+        by_kind = {_CHUNK_KINDS[branch]: each for branch, each in self.recorded.items()}
+        chunks = [
+            by_kind[kind][timestep].to(chunk) if kind in by_kind else chunk
+            for chunk, kind in zip(h.chunk(len(kinds)), kinds, strict=True)
+        ]
+        return {"h": torch.cat(chunks)}
+
+
+def replace(model, recorded: Mapping[Branch, Mapping[float, Tensor]], start_percent: float, end_percent: float):
+    """A clone of `model` whose h is the `recorded` one between the percents."""
+    patched, sampling = model.clone(), model.get_model_object("model_sampling")
+    sigmas = sampling.percent_to_sigma(start_percent), sampling.percent_to_sigma(end_percent)
+    patched.set_model_middle_block_after_patch(Replacement(recorded, *sigmas))
     return patched
 
 

@@ -15,6 +15,7 @@ from .lesson import Plain, Survey, watched
 from .plots import line_plots
 from .sampling import Progress, sample, seed_range, single_latent
 from .types import CATEGORY, HSpaceJudge
+from .unet import LAST_TIMESTEP
 
 
 class HSpaceChooseEditWindow(io.ComfyNode):
@@ -84,10 +85,17 @@ class HSpaceChooseEditWindow(io.ComfyNode):
             for name, share in (("predicted", settled), ("noisy", clean))
         ]
         plot = line_plots(
-            plain.timesteps, curves, title=f"How far from finished, in the eyes of {judge.name}", x_label="timestep"
+            plain.timesteps,
+            curves,
+            title=f"How far from finished ({judge.name})",
+            x_label="timestep",
+            marks={
+                name: ((1 - end) * LAST_TIMESTEP, share)
+                for name, end, share in zip(curves, ends, (settled, clean), strict=True)
+            },
         )
         info = f"edit_until {ends[0]:g}, boost_from {ends[1]:g}"
-        return io.NodeOutput(*ends, plot, info, ui=ui.PreviewText(info))
+        return io.NodeOutput(*ends, plot, info, ui=ui.PreviewImage(plot, cls=cls))
 
 
 def noisy(model, finished: Tensor, sigmas: Tensor, vae, judge: Judge) -> Tensor:

@@ -24,6 +24,7 @@ NODES = [
     "HSpaceFindJacobian",
     "HSpaceFindPCA",
     "HSpaceInject",
+    "HSpaceInjectStack",
     "HSpaceInvertImage",
     "HSpaceJudgeByClassifier",
     "HSpaceJudgeByText",
@@ -35,11 +36,14 @@ NODES = [
     "HSpaceMarkExamples",
     "HSpaceOrthogonalise",
     "HSpacePickDirection",
+    "HSpacePlotSpectrum",
+    "HSpaceProbe",
     "HSpaceSampleBank",
     "HSpaceSaveDirection",
     "HSpaceScoreClassifier",
     "HSpaceScoreFile",
     "HSpaceScoreText",
+    "HSpaceShowDirection",
     "HSpaceSweep",
 ]
 

@@ -1,9 +1,13 @@
 """Save Direction and Load Direction, in ComfyUI's folders."""
 
+import base64
 import importlib
+from io import BytesIO
 
 import pytest
 import torch
+from PIL import Image
+from safetensors import safe_open
 
 pytestmark = pytest.mark.comfy
 
@@ -85,3 +89,32 @@ def test_a_changed_file_is_loaded_again(nodes, direction, tmp_path):
 def test_a_path_out_of_the_folder_is_not_loaded(nodes, tmp_path):
     with pytest.raises(FileNotFoundError):
         nodes.HSpaceLoadDirection.execute("../../etc/passwd")
+
+
+def test_a_thumbnail_is_kept_in_the_file_as_a_small_jpeg(nodes, direction, tmp_path):
+    image = torch.linspace(0, 1, 1024).reshape(1, 1, -1, 1).expand(2, 200, -1, 3)
+    saved = nodes.HSpaceSaveDirection.execute(direction, "smile", False, image).result[0]
+    with safe_open(tmp_path / "smile.safetensors", "pt") as file:
+        kind, _, data = file.metadata()["modelspec.thumbnail"].partition(",")
+    assert kind == "data:image/jpeg;base64"
+    with Image.open(BytesIO(base64.b64decode(data))) as picture:
+        assert picture.size == (512, 100)
+        assert [picture.getpixel((x, 50))[0] for x in (0, 255, 511)] == pytest.approx([0, 127, 255], abs=3)
+    assert nodes.HSpaceLoadDirection.execute("smile.safetensors").result[0] == saved
+
+
+def test_the_author_is_saved_and_loaded_and_outlives_arithmetic(nodes, direction):
+    nodes.HSpaceSaveDirection.execute(direction, "smile", False, None, " Ada ")
+    loaded = nodes.HSpaceLoadDirection.execute("smile.safetensors").result[0]
+    assert loaded.author == (2 * loaded).author == (loaded + loaded).author == "Ada"
+    nodes.HSpaceSaveDirection.execute(loaded, "again", False)
+    assert nodes.HSpaceLoadDirection.execute("again.safetensors").result[0].author == "Ada"
+
+
+def test_a_missing_direction_is_named_with_what_the_workflow_says_of_it(nodes, direction):
+    nodes.HSpaceSaveDirection.execute(direction, "smile", False)
+    assert nodes.HSpaceLoadDirection.validate_inputs("smile.safetensors", "") is True
+    message = nodes.HSpaceLoadDirection.validate_inputs("age.safetensors", "PCA of 300 faces, component 2")
+    assert '"age.safetensors"' in message and "models/hspace_directions" in message
+    assert message.endswith("The workflow says: PCA of 300 faces, component 2")
+    assert "does not say" in nodes.HSpaceLoadDirection.validate_inputs("../smile.safetensors")

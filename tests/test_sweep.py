@@ -23,7 +23,7 @@ def run(pack, sweep):
     directions = importlib.import_module(f"{pack.__name__}.directions")
     model, vae, empty, latent = load.HSpaceLoadDDPM.execute(load.DEMO).result
 
-    def run(scale, sampler="euler", strengths="-1, 0, 1", rows=2, batch_size=8, first_seed=5):
+    def run(scale, sampler="euler", strengths="-1, 0, 1", rows=2, batch_size=8, first_seed=5, difference=False):
         direction = directions.Direction(
             delta=scale * torch.randn(1, 128, 8, 8, generator=torch.Generator().manual_seed(0)),
             timesteps=torch.tensor([0.0]),
@@ -33,10 +33,11 @@ def run(pack, sweep):
             source=directions.Source("DDPM", "0", "positive", (64, 64)),
             recipe="{}",
         )
-        grid, pictures = sweep.HSpaceSweep.execute(
+        grid, pictures, strip = sweep.HSpaceSweep.execute(
             model, empty, empty, comfy.samplers.sampler_object(sampler), sigmas(model, 3), latent, vae, direction,
-            strengths, rows, first_seed, batch_size, 1.0, 64, 0.0, 1.0, "both", "resize",
+            strengths, rows, first_seed, batch_size, 1.0, 64, 0.0, 1.0, "both", "resize", None, difference,
         ).result  # fmt: skip
+        assert strip.shape == (1, sweep.STRIP_SIZE, sweep.STRIP_SIZE * len(pictures) // rows, 3)
         return grid, pictures.unflatten(0, (rows, -1))
 
     return run
@@ -75,3 +76,18 @@ def test_the_grid_has_a_picture_for_each_seed_and_strength(run):
         rounded = picture.clamp(0, 1).mul(255).round().div(255).permute(2, 0, 1)
         distance = (strips[..., ::8, ::8] - rounded[:, ::8, ::8]).abs().amax((2, 3, 4))
         assert distance.min() < 1e-6
+
+
+def test_a_difference_adds_a_column_that_is_white_where_nothing_changes(run):
+    grid, _ = run(1.0)
+    mapped, _ = run(1.0, difference=True)
+    assert mapped.shape[1] == grid.shape[1]
+    assert mapped.shape[2] == grid.shape[2] + 64 + 2
+    unchanged, _ = run(0.0, difference=True)
+    assert (unchanged[0, -66:-10, -66:-10] == 1).all()
+    assert (mapped[0, -66:-10, -66:-10, 0] < 0.9).any()
+
+
+def test_a_difference_needs_the_picture_without_the_edit(run):
+    with pytest.raises(ValueError, match="Add 0 to them"):
+        run(1.0, strengths="-1, 1", difference=True)

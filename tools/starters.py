@@ -21,6 +21,8 @@ SUPERVISED = {"demo smile": "smile", "demo old": "age", "demo glasses": "glasses
 HELD_STILL = ("smile", "age", "glasses", "beard", "hair_length", "skin", "background")
 """Columns that an edit must leave alone, but its own."""
 
+THUMBNAIL_SEED, AUTHOR = 1, "h-space Directions"
+
 
 def prompt() -> dict[str, dict]:
     """Bank, components, scores and one Save Direction for each starter, as ComfyUI's API takes it."""
@@ -54,7 +56,7 @@ def prompt() -> dict[str, dict]:
     }
     for name, number in STARTERS.items():
         pick = {"directions": ["find", 0], "number": number, "name": name, "flip": name in FLIPPED}
-        nodes |= {f"pick {name}": ("HSpacePickDirection", pick), f"save {name}": save(f"pick {name}", name)}
+        nodes |= {f"pick {name}": ("HSpacePickDirection", pick), **kept(f"pick {name}", name)}
     for name, column in SUPERVISED.items():
         find = {
             "bank": ["bank", 0],
@@ -66,12 +68,39 @@ def prompt() -> dict[str, dict]:
             "ridge": 0.01,
             "name": name,
         }
-        nodes |= {f"find {name}": ("HSpaceFindFromScores", find), f"save {name}": save(f"find {name}", name)}
+        nodes |= {f"find {name}": ("HSpaceFindFromScores", find), **kept(f"find {name}", name)}
     return {id: {"class_type": kind, "inputs": inputs, "_meta": {"title": id}} for id, (kind, inputs) in nodes.items()}
 
 
-def save(origin: str, name: str) -> tuple[str, dict[str, Any]]:
-    return "HSpaceSaveDirection", {"direction": [origin, 0], "name": name, "replace": True}
+def kept(origin: str, name: str) -> dict[str, tuple[str, dict[str, Any]]]:
+    """A direction's sweep over one face, and its file with that as its thumbnail."""
+    sweep = {
+        **{
+            key: ["load", slot]
+            for key, slot in (("model", 0), ("positive", 2), ("negative", 2), ("latent", 3), ("vae", 1))
+        },
+        "sampler": ["sampler", 0],
+        "sigmas": ["sigmas", 0],
+        "direction": [origin, 0],
+        "strengths": "-1.5, -0.75, 0, 0.75, 1.5",
+        "rows": 1,
+        "first_seed": THUMBNAIL_SEED,
+        "batch_size": 5,
+        "cfg": 1.0,
+        "picture_size": 64,
+        "start_percent": 0.0,
+        "end_percent": 1.0,
+        "apply_to": "both",
+        "fit": "resize",
+    }
+    save = {
+        "direction": [origin, 0],
+        "name": name,
+        "replace": True,
+        "thumbnail": [f"sweep {name}", 2],
+        "author": AUTHOR,
+    }
+    return {f"sweep {name}": ("HSpaceSweep", sweep), f"save {name}": ("HSpaceSaveDirection", save)}
 
 
 def main() -> None:
