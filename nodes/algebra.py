@@ -5,7 +5,7 @@ from comfy_api.latest import io, ui
 from ..directions import combine, cosines, orthogonalise
 from .inputs import SPAN
 from .plots import heat_maps
-from .text_fields import csv_table, parse_strengths
+from .text_fields import csv_table, one_each, parse_strengths
 from .types import CATEGORY, HSpaceDirection
 
 
@@ -36,8 +36,9 @@ class HSpaceCombine(io.ComfyNode):
                 ),
                 io.String.Input(
                     "strengths",
-                    default="1, 1",
-                    tooltip='One number for each direction, in order, such as "1, -0.5". 1 takes it as it is.',
+                    default="1",
+                    tooltip='One number for all, or one for each direction in order, such as "1, -0.5". 1 takes it as '
+                    "it is.",
                 ),
                 io.String.Input("name", default="", tooltip="Name of the result. Empty puts the names together."),
             ],
@@ -46,7 +47,8 @@ class HSpaceCombine(io.ComfyNode):
 
     @classmethod
     def execute(cls, directions, strengths, name):
-        return io.NodeOutput(combine(connected(directions), parse_strengths(strengths), name.strip()))
+        directions = connected(directions)
+        return io.NodeOutput(combine(directions, one_each(parse_strengths(strengths), len(directions)), name.strip()))
 
 
 class HSpaceOrthogonalise(io.ComfyNode):

@@ -1,5 +1,6 @@
 """Measure leakage: what each edit changes besides what it should."""
 
+import json
 import math
 from collections.abc import Sequence
 
@@ -13,7 +14,7 @@ from .algebra import connected, directions_input
 from .inputs import BATCH_SIZE, CFG, SPAN, first_seed_input
 from .plots import heat_maps
 from .sampling import Progress, sample, seed_range, single_latent
-from .text_fields import csv_table, parse_names, parse_strengths
+from .text_fields import csv_table, one_each, parse_names, parse_strengths
 from .types import CATEGORY, HSpaceClassifier
 
 
@@ -41,7 +42,7 @@ class HSpaceLeakage(io.ComfyNode):
                     "columns",
                     default="",
                     tooltip="What each edit should change: a column of the classifier for each direction, in order, "
-                    'such as "smile, age". Empty takes the directions\' names.',
+                    'such as "smile, age". Empty takes the column each was found from, or its name.',
                 ),
                 io.String.Input(
                     "strengths",
@@ -78,7 +79,7 @@ class HSpaceLeakage(io.ComfyNode):
     ):  # fmt: skip
         edits = connected(directions)
         columns = columns_of(edits, parse_names(columns), classifier)
-        strengths = one_each(parse_strengths(strengths), edits)
+        strengths = one_each(parse_strengths(strengths), len(edits))
         cleaned = independent(edits, connected(also_protected), span)
         settings = dict(positive=positive, negative=negative, cfg=cfg, sampler=sampler, sigmas=sigmas)
         judge = _Judge(model, single_latent(model, latent), vae, classifier, columns, settings, batch_size)
@@ -97,7 +98,7 @@ class HSpaceLeakage(io.ComfyNode):
 
 def columns_of(edits: Sequence[Direction], names: Sequence[str], classifier) -> list[str]:
     """The column that each edit is meant to change."""
-    names = names or [edit.name for edit in edits]
+    names = names or [column_found_from(edit) or edit.name for edit in edits]
     unknown = [name for name in names if name not in classifier.columns]
     if unknown or len(names) != len(edits):
         raise ValueError(
@@ -107,10 +108,11 @@ def columns_of(edits: Sequence[Direction], names: Sequence[str], classifier) -> 
     return list(names)
 
 
-def one_each(strengths: Sequence[float], edits: Sequence[Direction]) -> list[float]:
-    if len(strengths) not in (1, len(edits)):
-        raise ValueError(f"Give one strength for all or one for each: got {len(strengths)}, wanted 1 or {len(edits)}.")
-    return list(strengths) * (len(edits) if len(strengths) == 1 else 1)
+def column_found_from(direction: Direction) -> str | None:
+    match json.loads(direction.recipe):
+        case {"column": str(column)}:
+            return column
+    return None
 
 
 def independent(edits: Sequence[Direction], also: Sequence[Direction], span: str) -> list[Direction]:

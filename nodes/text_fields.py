@@ -14,6 +14,13 @@ def parse_strengths(text: str) -> list[float]:
     return _parse_floats(text, "strengths", "-2, 0, 2")
 
 
+def one_each(strengths: Sequence[float], count: int) -> list[float]:
+    """`count` strengths: those given, or one for all. `ValueError` for another number of them."""
+    if len(strengths) not in (1, count):
+        raise ValueError(f"Give one strength for all or one for each: got {len(strengths)}, wanted 1 or {count}.")
+    return list(strengths) * (count if len(strengths) == 1 else 1)
+
+
 def parse_percents(text: str) -> list[float]:
     """The numbers of a list such as "0.2, 0.5". `ValueError` unless all are 0 to 1."""
     percents = _parse_floats(text, "percents", "0.2, 0.5")
@@ -96,6 +103,8 @@ def parse_windows(text: str) -> list[tuple[float, float]]:
 
 def outline(value: object, depth: int = 0) -> list[str]:
     """JSON as lines for people: a line for each entry, those inside it indented."""
+    if not isinstance(value, dict | list):
+        return ["  " * depth + str(value)]
     lines = []
     for name, entry in value.items() if isinstance(value, dict) else enumerate(value, 1):
         label = f"{'  ' * depth}{str(name).replace('_', ' ')}: "

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 import torch
@@ -127,6 +128,8 @@ def test_columns_that_do_not_fit_the_edits_are_refused(measure, columns):
 
 def test_names_that_are_no_columns_are_refused_where_none_are_typed(faces, judge):
     columns_of = faces.module("nodes.leakage").columns_of
+    found = replace(faces.direction("my edit", 0), recipe='{"column": "smile"}')
+    assert columns_of([found, replace(faces.direction("age", 1), recipe="3")], [], judge) == ["smile", "age"]
     with pytest.raises(ValueError, match="got my edit, age for 2 directions"):
         columns_of([faces.direction("my edit", 0), faces.direction("age", 1)], [], judge)
 

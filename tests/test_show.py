@@ -33,6 +33,8 @@ def test_recipes_of_every_kind_are_written_out(faces, show):
     info = show(a + 0.5 * b)[1].split("\n")
     assert "  sum:" in info and "    2:" in info and "      times:" in info
     assert "made by: not said" in info
+    for odd in ("3", '"by hand"', "[]", "null"):  # no node writes such, a file may hold them
+        assert show(replace(a, recipe=odd))[1]
     orthogonal = faces.directions.orthogonalise(a, [b])
     assert "  protected:" in show(orthogonal)[1].split("\n")
 
