@@ -19,6 +19,9 @@ from .direction import Direction, DirectionSet
 SPARE_COMPONENTS = 8
 """Further components computed per timestep, so that one which falls out of the first k is still followed."""
 
+ROWS = 1024
+"""Rows of a Gram matrix computed at a time, so that no float32 copy of all of it is ever held."""
+
 Span = Literal["each timestep", "whole trajectory"]
 Progress = Callable[[int, int], None]
 
@@ -76,6 +79,7 @@ def _per_timestep(bank: Bank, k: int, on_progress: Progress) -> tuple[Tensor, Te
     ]
     for done, (step, neighbour) in enumerate([(anchor, None), *outwards]):
         gram = _gram(bank, step)
+        total = gram.trace()
         values, vectors = _leading(gram, k, spare)
         components = _project(bank, step, vectors / values.sqrt())
         if neighbour is None:
@@ -84,7 +88,7 @@ def _per_timestep(bank: Bank, k: int, on_progress: Progress) -> tuple[Tensor, Te
             chosen, signs = _match(deltas[:, neighbour], components)
         deviations = (values[chosen] / (len(bank) - 1)).sqrt()
         deltas[:, step] = components[chosen] * (signs * deviations).float().unsqueeze(1)
-        spectrum[:, step] = values[chosen] / gram.trace()
+        spectrum[:, step] = values[chosen] / total
         on_progress(done + 1, steps)
     return deltas, spectrum
 
@@ -92,12 +96,13 @@ def _per_timestep(bank: Bank, k: int, on_progress: Progress) -> tuple[Tensor, Te
 def _whole_trajectory(bank: Bank, k: int, on_progress: Progress) -> tuple[Tensor, Tensor]:
     """Deltas `(k, t, d)` and, at each timestep, the share of its variance that lies along the component `(k, t)`."""
     steps = len(bank.timesteps)
-    grams = []
+    whole, totals = torch.zeros(len(bank), len(bank), dtype=torch.float64), torch.empty(steps, dtype=torch.float64)
     for step in range(steps):
-        grams.append(_gram(bank, step))
+        gram = _gram(bank, step)
+        whole, totals[step] = whole.add_(gram), gram.trace()
         on_progress(step + 1, 2 * steps)
-    totals = torch.stack([gram.trace() for gram in grams])
-    _, vectors = _leading(torch.stack(grams).sum(0), k, k)
+    del gram
+    _, vectors = _leading(whole, k, k)
     deltas = torch.empty(k, steps, torch.Size(bank.shape).numel())
     for step in range(steps):
         deltas[:, step] = _project(bank, step, vectors) / (len(bank) - 1) ** 0.5
@@ -113,19 +118,26 @@ def _centred(bank: Bank, step: int, channels: slice) -> Tensor:
 
 
 def _gram(bank: Bank, step: int) -> Tensor:
-    """`(n, n)` float64: inner products of the centred trajectories at one step."""
+    """`(n, n)` float64: inner products of the centred trajectories at one step, on and below the diagonal."""
     gram = torch.zeros(len(bank), len(bank), dtype=torch.float64)
     for channels in bank.slices():
         h = _centred(bank, step, channels)
-        gram += h @ h.T
+        for first in range(0, len(bank), ROWS):
+            last = first + ROWS
+            gram[first:last, :last] += h[first:last] @ h[:last].T
     return gram
 
 
 def _leading(gram: Tensor, k: int, at_most: int) -> tuple[Tensor, Tensor]:
-    """The largest eigenvalues `(m,)`, descending, and their eigenvectors `(n, m)`; at least k that are not noise."""
-    n = len(gram)
-    values, vectors = eigh(gram.numpy(), subset_by_index=(n - at_most, n - 1))
-    rank = int((values > gram.trace().item() * torch.finfo(torch.float32).eps).sum())
+    """The largest eigenvalues `(m,)`, descending, and their eigenvectors `(n, m)`; at least k that are not noise.
+
+    `gram` is read below its diagonal, and overwritten: at 10,000 trajectories it takes 800 MB.
+    """
+    n, noise = len(gram), gram.trace().item() * torch.finfo(torch.float32).eps
+    values, vectors = eigh(  # transposed, for LAPACK wants columns: what lay below the diagonal is above it then
+        gram.numpy().T, lower=False, subset_by_index=(n - at_most, n - 1), overwrite_a=True
+    )
+    rank = int((values > noise).sum())
     if rank < k:
         raise ValueError(
             f"The bank varies in {rank} directions only, wanted {k} components: ask for fewer, or sample a bank "
