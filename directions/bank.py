@@ -5,34 +5,23 @@ they were made, so shards recorded elsewhere join a bank by being copied into it
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from .direction import Source
 from .files import write_whole
+from .shards import FORMAT, FORMAT_VERSION, Shard, open_shard
+from .untrusted import brief, opened, stays_inside
 
-FORMAT, FORMAT_VERSION = "hspace-bank", "1"
 SLICE_ELEMENTS = 1 << 24
 """Numbers of h read at a time: 64 MiB of float32."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One file: h `(n, t, c, h, w)` float16, latents `(n, ...)` float32, timesteps `(t,)`, seeds `(n,)`."""
-
-    path: Path
-    seeds: tuple[int, ...]
-    timesteps: tuple[float, ...]
-    shape: tuple[int, int, int]
-    """Channels, height and width of h."""
-    source: Source
-    recipe: str
 
 
 @dataclass(frozen=True)
@@ -94,25 +83,34 @@ class Bank:
             rows = [i for i, seed in enumerate(shard.seeds) if seed in wanted]
             if rows:
                 try:
-                    with safe_open(shard.path, "pt") as file:
+                    with opened(shard.path) as file:
                         pieces.append(pick(file.get_slice(name))[rows])
                 except (OSError, SafetensorError) as error:
                     raise ValueError(
-                        f"A part of the bank is gone or damaged ({error}): restart ComfyUI and run again, and its "
-                        "seeds are sampled again."
+                        f"A part of the bank is gone or damaged ({brief(error)}): restart ComfyUI and run again, and "
+                        "its seeds are sampled again."
                     ) from error
+                if not torch.isfinite(pieces[-1]).all():
+                    raise ValueError(
+                        f"{shard.path.name} holds NaN or infinity in {name}, wanted finite numbers: delete it, and its "
+                        "seeds are sampled again."
+                    )
                 order += [wanted[shard.seeds[i]] for i in rows]
         return torch.cat(pieces)[torch.tensor(order).argsort()]
 
 
 def open_bank(folder: Path) -> Bank:
     """All trajectories in `folder`, by ascending seed. `ValueError` if there are none or they don't belong together."""
-    shards = tuple(_open_shard(path) for path in sorted(folder.glob("*.safetensors")))
+    paths = sorted(folder.glob("*.safetensors"))
+    for path in paths:
+        if not stays_inside(folder, path):
+            raise ValueError(f"{path.name} is a link out of the bank {folder.name}: copy the file itself there.")
+    shards = tuple(open_shard(path) for path in paths)
     if not shards:
         raise ValueError(f"The bank {folder.name} is empty: got no trajectories, wanted some. Sample it first.")
     first = shards[0]
     for shard in shards[1:]:
-        for what in ("recipe", "source", "timesteps", "shape"):
+        for what in ("recipe", "source", "timesteps", "shape", "latent_shape"):
             if getattr(shard, what) != getattr(first, what):
                 raise ValueError(
                     f"{shard.path.name} does not belong into the bank {folder.name}: its {what} differs from "
@@ -120,9 +118,14 @@ def open_bank(folder: Path) -> Bank:
                 )
     seeds = [seed for shard in shards for seed in shard.seeds]
     if len(set(seeds)) < len(seeds):
-        twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+        twice = sorted(seed for seed, times in Counter(seeds).items() if times > 1)
         raise ValueError(f"The bank {folder.name} holds seeds {twice[:5]} twice: remove one of the shards with them.")
     return Bank(shards, tuple(sorted(seeds)))
+
+
+def seeds_in(paths: Iterable[Path]) -> set[int]:
+    """All seeds of these shards."""
+    return {seed for path in paths for seed in open_shard(path).seeds}
 
 
 def write_shard(
@@ -144,6 +147,8 @@ def write_shard(
     h = h.half().contiguous()
     if not torch.isfinite(h).all():
         raise ValueError(f"h of seeds {list(seeds)} is not finite in float16: the model has overflowed.")
+    if not torch.isfinite(latents).all():
+        raise ValueError(f"The latents of seeds {list(seeds)} are not finite: the model has overflowed.")
     tensors = {
         "h": h,
         "latents": latents.float().contiguous(),
@@ -153,30 +158,3 @@ def write_shard(
     about = {"format_version": FORMAT_VERSION, "source": asdict(source), "recipe": recipe}
     metadata = {FORMAT: json.dumps(about)}  # one entry: safetensors writes several in random order
     write_whole(tensors, folder / f"seed-{seeds[0]:020d}-{len(seeds)}.safetensors", metadata)
-
-
-def _open_shard(path: Path) -> Shard:
-    try:
-        with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
-            if about.get("format_version") != FORMAT_VERSION:
-                raise ValueError(
-                    f"{path.name} is not a shard of a bank: got {FORMAT} version {about.get('format_version')}, "
-                    f"wanted version {FORMAT_VERSION}. Move it out of the folder."
-                )
-            sizes = file.get_slice("h").get_shape(), file.get_slice("latents").get_shape()
-            seeds = tuple(seed + (1 << 63) for seed in file.get_tensor("seeds").tolist())
-            timesteps = tuple(file.get_tensor("timesteps").tolist())
-        source = Source(**about["source"] | {"image_size": tuple(about["source"]["image_size"])})
-        recipe = str(about["recipe"])
-    except (SafetensorError, KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{path.name} is not a whole shard of a bank ({error}): delete it, and its seeds are sampled again."
-        ) from error
-    match sizes:
-        case [n, steps, channels, height, width], [m, *_] if n == m == len(seeds) and steps == len(timesteps):
-            return Shard(path, seeds, timesteps, (channels, height, width), source, recipe)
-    raise ValueError(
-        f"{path.name} contradicts itself: got h and latents of shapes {sizes} for {len(seeds)} seeds and "
-        f"{len(timesteps)} timesteps. Delete it, and its seeds are sampled again."
-    )

@@ -71,9 +71,9 @@ class Direction:
         if self.delta.numel() == 0:
             raise ValueError(f"A direction must not be empty: got shape {tuple(self.delta.shape)}.")
         if not (torch.isfinite(self.delta).all() and torch.isfinite(self.timesteps).all()):
-            raise ValueError(f'Direction "{self.name}" holds NaN or infinity: find it again.')
+            raise ValueError(f'Direction "{self.name[:200]}" holds NaN or infinity: find it again.')
         if not (self.timesteps.diff() < 0).all():
-            raise ValueError(f"A direction's timesteps must descend strictly: got {self.timesteps.tolist()}.")
+            raise ValueError(f"A direction's timesteps must descend strictly: got {self.timesteps[:50].tolist()}.")
 
     def at(self, timesteps: Tensor) -> Tensor:
         """The delta `(m, c, h, w)` at `timesteps (m,)`: linear between its own, held outside their range."""

@@ -2,22 +2,33 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from contextlib import suppress
+from math import prod
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from .direction import Direction, Source
+from .direction import Direction
+from .untrusted import MAX_HEADER, brief, checked_source, opened, parsed, stays_inside
 
 FORMAT, FORMAT_VERSION = "hspace-direction", "1"
 MAX_ELEMENTS = 1 << 29
 """2 GiB of float32: SDXL at 1024 pixels and 50 timesteps is an eighth of it."""
 
-_DEVICE_NAMES = {"con", "prn", "aux", "nul"} | {f"{port}{i}" for port in ("com", "lpt") for i in range(1, 10)}
+MAX_NAME = 240
+"""Bytes of a name with its sub-folders: Windows allows 260 letters for the whole path."""
+
+_DEVICE_NAMES = {"con", "prn", "aux", "nul", "conin$", "conout$"} | {
+    f"{port}{i}" for port in ("com", "lpt") for i in range(1, 10)
+}
+_SLASHES = "\N{FRACTION SLASH}\N{DIVISION SLASH}\N{BIG SOLIDUS}\N{SET MINUS}\N{REVERSE SOLIDUS OPERATOR}"
+"""Look like / and \\, and Windows makes some of them into those."""
+_BLANKS = "\u034f\u115f\u1160\u2800\u3164\uffa0"
+"""Letters and marks that show nothing."""
 
 
 def save_direction(direction: Direction, path: Path, *, description: str = "", thumbnail: str = "") -> None:
@@ -50,49 +61,49 @@ def save_direction(direction: Direction, path: Path, *, description: str = "", t
 def load_direction(path: Path) -> Direction:
     """The direction saved at `path`, exactly as it was. `ValueError` for anything else than such a file."""
     try:
-        with safe_open(path, "pt") as file:
+        with opened(path) as file:
             metadata = _checked_metadata(path, file.metadata() or {})
-            names = set(file.keys())
-            if names != {"delta", "timesteps"}:
-                raise ValueError(f"{path.name} is damaged: got tensors {sorted(names)}, wanted delta and timesteps.")
-            shape = file.get_slice("delta").get_shape()
-            if torch.Size(shape).numel() > MAX_ELEMENTS:
-                raise ValueError(f"{path.name} is too large for a direction: got shape {tuple(shape)}.")
-            delta, timesteps = file.get_tensor("delta"), file.get_tensor("timesteps")
-        width, height = _image_size(metadata["image_size"])
-        source = Source(
-            family=metadata["family"],
-            fingerprint=metadata["fingerprint"],
-            branch=metadata["branch"],
-            image_size=(width, height),
-            site=metadata["site"],
-        )
-        json.loads(metadata["recipe"])
+            _require_usual(path, file)
+            # Copies: a tensor in a mapped file ends the process when somebody shortens that file.
+            delta, timesteps = (file.get_tensor(name).clone() for name in ("delta", "timesteps"))
+        source = checked_source(metadata, parsed(metadata["image_size"]))
+        parsed(metadata["recipe"])
         words = {key: metadata[key] for key in ("name", "method", "unit", "recipe")}
         author = metadata.get("modelspec.author", "")
         return Direction(delta=delta, timesteps=timesteps, source=source, author=author, **words)
-    except (SafetensorError, KeyError, TypeError, RecursionError, json.JSONDecodeError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{path.name} is not a whole direction file ({error}): get it again, or save it again with Save Direction."
+            f"{path.name} is not a whole direction file ({brief(error)}): get it again, or save it again with Save "
+            "Direction."
         ) from error
 
 
-def _image_size(text: str) -> tuple[int, int]:
-    match json.loads(text):
-        case [int(width), int(height)]:
-            return width, height
-    raise TypeError(f"image_size is {text}")
+def _require_usual(path: Path, file: safe_open) -> None:
+    """`ValueError` unless the file holds a delta and its timesteps alone, of a size that a direction can have."""
+    names = sorted(file.keys())  # type: ignore[no-untyped-call]
+    if names != ["delta", "timesteps"]:
+        raise ValueError(
+            f"{path.name} is damaged: got tensors {brief(', '.join(names))}, wanted delta and timesteps. Get it again."
+        )
+    for name, rank in (("delta", 4), ("timesteps", 1)):
+        tensor = file.get_slice(name)  # type: ignore[no-untyped-call]
+        dtype, shape = tensor.get_dtype(), tensor.get_shape()
+        if dtype != "F32" or len(shape) != rank or not 0 < prod(shape) <= MAX_ELEMENTS:
+            raise ValueError(
+                f"{path.name} is no direction: got {name} of {dtype} and shape {brief(shape)}, wanted F32, {rank} "
+                f"sizes and 1 to {MAX_ELEMENTS} numbers. Get it again."
+            )
 
 
 def _checked_metadata(path: Path, metadata: Mapping[str, str]) -> Mapping[str, str]:
     if metadata.get("format") != FORMAT:
         raise ValueError(
-            f"{path.name} is not an h-space direction: got format {metadata.get('format')!r}, wanted {FORMAT!r}. "
-            "Choose a file made by Save Direction."
+            f"{path.name} is not an h-space direction: got format {brief(repr(metadata.get('format')))}, wanted "
+            f"{FORMAT!r}. Choose a file made by Save Direction."
         )
     if metadata.get("format_version") != FORMAT_VERSION:
         raise ValueError(
-            f"{path.name} has format version {metadata.get('format_version')}, this pack reads version "
+            f"{path.name} has format version {brief(metadata.get('format_version'))}, this pack reads version "
             f"{FORMAT_VERSION}: update the pack."
         )
     return metadata
@@ -100,10 +111,19 @@ def _checked_metadata(path: Path, metadata: Mapping[str, str]) -> Mapping[str, s
 
 def write_whole(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     """Write a safetensors file under a temporary name and rename it, so that no half file is ever seen."""
+    content = save(tensors, metadata)  # save_file would leave a file that only its owner can read
+    header = int.from_bytes(content[:8], "little")
+    if header > MAX_HEADER:
+        raise ValueError(
+            f"Could not write {path.name}: got a recipe and a thumbnail of {header} bytes, wanted at most "
+            f"{MAX_HEADER}. Nothing was changed; combine fewer directions, or find them in smaller banks."
+        )
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(save(tensors, metadata))  # save_file would leave a file that only its owner can read
+        partial.unlink(missing_ok=True)
+        with partial.open("xb") as file:  # x does not follow a link that lies there
+            file.write(content)
         partial.replace(path)
     except OSError as error:
         raise ValueError(
@@ -118,22 +138,39 @@ def write_whole(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]
 def safe_path(root: Path, name: str, suffix: str = ".safetensors") -> Path:
     """`root/name.safetensors` for a name that a person typed; "people/smile" makes a sub-folder.
 
-    `ValueError` for a name that would leave `root` or that some operating system can't hold.
+    `ValueError` for a name that would leave `root`, that some operating system can't hold or reads as another one,
+    or that doesn't show all its letters.
     """
     parts = name.removesuffix(suffix).split("/")
     for part in parts:
-        if (
-            not re.fullmatch(r"[^\x00-\x1f\x7f<>:\"|?*\\]+", part)
-            or part != part.strip(" .")
-            or len(part.encode()) > 100
-        ):
+        problem = _problem(part)
+        if problem:
             raise ValueError(
-                f"{name!r} can't be a file name: got {part!r}. Use letters, digits, spaces, - and _, and / for a "
-                "sub-folder."
+                f"{brief(repr(name))} can't be a file name: got {brief(repr(part))}, which {problem}. Use letters, "
+                "digits, spaces, - and _, and / for a sub-folder."
             )
-        if part.split(".")[0].lower() in _DEVICE_NAMES:
-            raise ValueError(f"{name!r} can't be a file name: {part!r} is a device on Windows. Choose another name.")
+    if len(name.encode()) > MAX_NAME:
+        raise ValueError(
+            f"{brief(repr(name))} can't be a file name: got {len(name.encode())} bytes, wanted at most {MAX_NAME}. "
+            "Choose a shorter one."
+        )
     path = root.joinpath(*parts[:-1], parts[-1] + suffix)
-    if not path.resolve().is_relative_to(root.resolve()):
+    if not stays_inside(root, path):
         raise ValueError(f"{name!r} leads out of {root.name}: choose a name inside it.")
     return path
+
+
+def _problem(part: str) -> str:
+    """What is wrong with a part of a name; "" if nothing is."""
+    plain = unicodedata.normalize("NFKC", part)  # some systems read full-width letters as these
+    if not part or re.search(r'[<>:"|?*]', part) or set(plain) & set("/\\") or set(part) & set(_SLASHES):
+        return "is empty or has a character that some system keeps for itself"
+    if any(unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") or letter in _BLANKS for letter in part):
+        return "has a letter that is not seen"
+    if part != part.strip(" .") or plain != plain.strip().strip("."):
+        return "begins or ends with a space or a dot"
+    if part != unicodedata.normalize("NFC", part):
+        return "has letters put together from parts, so that two names look the same: type it again"
+    if plain.split(".")[0].strip().lower() in _DEVICE_NAMES:
+        return "is a device on Windows"
+    return "" if len(part.encode()) <= 100 else "is longer than 100 bytes"

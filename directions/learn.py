@@ -7,6 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+ADAM = ("step", "exp_avg", "exp_avg_sq")
+"""What torch's Adam keeps for each parameter."""
+
 
 def aimed(edited: Tensor, plain: Tensor, spread: Tensor, end: Tensor) -> Tensor:
     """`(n,)`: how far pictures are from what an edit of strength 1 should do to their scores `(n, m)`.
@@ -76,10 +79,23 @@ class Learner:
         return state
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `state`. `ValueError`, and nothing changed, if it is not that of a learner of this shape."""
+        rows = {f"{row}": parameter for row, parameter in enumerate(self.rows)}
+        shapes = {name: parameter.shape for name, parameter in rows.items()}
+        for name, parameter in rows.items():
+            if any(f"{name} {key}" in state for key in ADAM):
+                shapes |= {f"{name} {key}": torch.Size() if key == "step" else parameter.shape for key in ADAM}
+        got = {name: tensor.shape for name, tensor in state.items() if name != "losses"}
+        if got != shapes or state["losses"].ndim != 1:
+            wrong = sorted(name for name in got.keys() | shapes.keys() if got.get(name) != shapes.get(name))
+            raise ValueError(f"got other numbers than a learner of shape {tuple(self.rows[0].shape)} has: {wrong[:3]}")
+        if not all(tensor.is_floating_point() and torch.isfinite(tensor).all() for tensor in state.values()):
+            raise ValueError("got NaN, infinity or whole numbers, wanted finite ones")
+        if any((tensor < 0).any() for name, tensor in state.items() if name.endswith(("step", "exp_avg_sq"))):
+            raise ValueError("got negative squares or steps, which Adam never has")
         self.losses = state["losses"].tolist()
-        for row, parameter in enumerate(self.rows):
+        for name, parameter in rows.items():
             with torch.no_grad():
-                parameter.copy_(state[f"{row}"])
-            names = [key for key in state if key.startswith(f"{row} ")]
-            if names:
-                self.adam.state[parameter] = {key.split(" ", 1)[1]: state[key].clone() for key in names}
+                parameter.copy_(state[name])
+            if f"{name} step" in state:
+                self.adam.state[parameter] = {key: state[f"{name} {key}"].clone() for key in ADAM}

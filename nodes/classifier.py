@@ -9,10 +9,10 @@ import folder_paths
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
-from safetensors import SafetensorError
 from torch import Tensor
 
 from ..demo.attributes import SIZE, AttributeClassifier
+from ..directions.untrusted import brief
 from .derivatives import with_usable_weights
 from .folders import CLASSIFIERS, PACK
 from .types import CATEGORY, HSpaceClassifier
@@ -84,7 +84,7 @@ def classifier_folders() -> dict[str, Path]:
     """Folder of each classifier by the name in the list."""
     found = {DEMO: DEMO_FOLDER}
     for root in map(Path, folder_paths.get_folder_paths(CLASSIFIERS)):
-        for config in sorted(root.glob("*/config.json")):
+        for config in filter(Path.is_file, sorted(root.glob("*/config.json"))):
             found.setdefault(config.parent.name, config.parent)
     return found
 
@@ -110,13 +110,16 @@ def load_hugging_face(folder: Path) -> Classifier:
             "model.safetensors. Other weights may hold code that runs; get or convert the safetensors version."
         )
     try:
-        processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        network, loading = AutoModelForImageClassification.from_pretrained(
+        processor = AutoImageProcessor.from_pretrained(  # a folder, no download  # nosec B615
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        network, loading = AutoModelForImageClassification.from_pretrained(  # a folder, no download  # nosec B615
             folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32,
             output_loading_info=True,
         )  # fmt: skip
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"transformers can't load the classifier {folder.name}: {error}") from error
+        labels = tuple(str(network.config.id2label[i]) for i in range(network.config.num_labels))
+    except Exception as error:  # transformers lets through whatever a setting of the wrong kind leads to
+        raise ValueError(f"transformers can't load the classifier {folder.name}: {brief(error)}") from error
     if loading["missing_keys"]:  # transformers would let chance decide them
         raise ValueError(
             f"{folder.name} is no whole classifier: got no weights for {', '.join(sorted(loading['missing_keys']))}, "
@@ -132,8 +135,7 @@ def load_hugging_face(folder: Path) -> Classifier:
         inputs = processor(images=list(levels), return_tensors="pt")
         return to_scores(run(pixel_values=inputs["pixel_values"].to(pictures.device)).logits)
 
-    labels = [network.config.id2label[i] for i in range(network.config.num_labels)]
-    return Classifier(folder.name, tuple(map(str, labels)), managed(network), judge)
+    return Classifier(folder.name, labels, managed(network), judge)
 
 
 def scale_of(config) -> Callable[[Tensor], Tensor]:

@@ -6,8 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
+
+from ..directions.untrusted import brief, opened
+
+MAX_SETTINGS = 4 << 20
+"""Bytes; settings of a model are a few thousand."""
 
 _WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors")
 _SCHEDULERS = ("scheduler_config.json", "scheduler/scheduler_config.json")
@@ -59,8 +63,10 @@ def find_files(folder: Path) -> DDPMFiles:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; `ValueError` if it holds anything else."""
     try:
+        if not path.is_file() or path.stat().st_size > MAX_SETTINGS:
+            raise ValueError(f"it is no file, or one of more than {MAX_SETTINGS} bytes")
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ValueError(
             f"{path} is damaged ({error}): got no JSON, wanted diffusers' settings. Copy it again."
         ) from error
@@ -72,10 +78,11 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors in a safetensors file; `ValueError` if it is truncated or something else."""
     try:
-        return load_file(path)
-    except SafetensorError as error:
+        with opened(path) as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it has no other
+    except (SafetensorError, OSError) as error:
         raise ValueError(
-            f"{path} is damaged: got {path.stat().st_size} bytes ({error}), wanted a complete safetensors file. "
+            f"{path} is damaged: got {path.stat().st_size} bytes ({brief(error)}), wanted a complete safetensors file. "
             "Download it again."
         ) from error
 

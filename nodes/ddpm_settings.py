@@ -7,6 +7,8 @@ from comfy.latent_formats import ChromaRadiance
 from comfy.model_base import ModelType
 from comfy.supported_models_base import BASE
 
+from ..directions.untrusted import brief
+
 TRAIN_TIMESTEPS = 1000
 """ComfyUI's `percent_to_sigma` counts in thousandths, so a schedule of another length would shift every window."""
 
@@ -46,14 +48,14 @@ def _sampling_settings(scheduler: dict[str, Any]) -> dict[str, Any]:
     for key in _ABSENT:
         if scheduler.get(key):
             raise ValueError(
-                f"scheduler_config.json: got {key} {scheduler[key]!r}, wanted none: ComfyUI has no schedule like it. "
-                "Choose a model without it."
+                f"scheduler_config.json: got {key} {brief(repr(scheduler[key]))}, wanted none: ComfyUI has no "
+                "schedule like it. Choose a model without it."
             )
     start, end = scheduler.get("beta_start"), scheduler.get("beta_end")
     if not (isinstance(start, int | float) and isinstance(end, int | float) and 0 < start <= end < 1):
         raise ValueError(
-            f"scheduler_config.json: got beta_start {start!r} and beta_end {end!r}, wanted numbers such as 0.0001 and "
-            "0.02. Copy the model's own file."
+            f"scheduler_config.json: got beta_start {brief(repr(start))} and beta_end {brief(repr(end))}, wanted "
+            "numbers such as 0.0001 and 0.02. Copy the model's own file."
         )
     return {"beta_schedule": schedule, "linear_start": start, "linear_end": end, "timesteps": TRAIN_TIMESTEPS}
 
@@ -62,7 +64,7 @@ def _chosen(scheduler: dict[str, Any], key: str, choices: dict, default: object 
     got = scheduler.get(key, default)
     if not isinstance(got, str | int) or got not in choices:
         raise ValueError(
-            f"scheduler_config.json: got {key} {got!r}, wanted {' or '.join(map(str, choices))}. Choose a model that "
-            "was trained with that."
+            f"scheduler_config.json: got {key} {brief(repr(got))}, wanted {' or '.join(map(str, choices))}. Choose "
+            "a model that was trained with that."
         )
     return choices[got]

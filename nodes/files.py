@@ -7,6 +7,7 @@ import folder_paths
 from comfy_api.latest import io, ui
 
 from ..directions import Direction, load_direction, safe_path, save_direction
+from ..directions.untrusted import stays_inside
 from .folders import DIRECTIONS
 from .thumbnail import thumbnail as data_uri
 from .types import CATEGORY, HSpaceDirection
@@ -103,12 +104,20 @@ class HSpaceLoadDirection(io.ComfyNode):
 
     @classmethod
     def execute(cls, direction, if_missing=""):
-        return io.NodeOutput(load_direction(Path(folder_paths.get_full_path_or_raise(DIRECTIONS, direction))))
+        return io.NodeOutput(load_direction(direction_file(direction)))
 
     @classmethod
     def fingerprint_inputs(cls, direction, if_missing=""):
-        status = Path(folder_paths.get_full_path_or_raise(DIRECTIONS, direction)).stat()
+        status = direction_file(direction).stat()
         return f"{status.st_mtime_ns} {status.st_size}"
+
+
+def direction_file(name: str) -> Path:
+    """The file of this name in one of the folders. `ValueError` for a link that leads out of them."""
+    path = Path(folder_paths.get_full_path_or_raise(DIRECTIONS, name))
+    if not any(stays_inside(Path(root), path) for root in folder_paths.get_folder_paths(DIRECTIONS)):
+        raise ValueError(f'"{name}" leads out of models/{DIRECTIONS}: got a link, wanted a file. Copy the file there.')
+    return path
 
 
 def free_path(path: Path, direction: Direction) -> Path:

@@ -10,6 +10,8 @@ from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrapper
 from diffusers import UNet2DModel
 from torch import Tensor
 
+from ..directions.untrusted import brief
+
 PATCH_POINT = "middle_block_after_patch"
 
 _WANTED: dict[str, tuple[object, str]] = {
@@ -28,6 +30,9 @@ _BLOCKS = {
     "down_block_types": {"DownBlock2D", "AttnDownBlock2D", "ResnetDownsampleBlock2D"},
     "up_block_types": {"UpBlock2D", "AttnUpBlock2D", "ResnetUpsampleBlock2D"},
 }
+
+_DEEPEST, _WIDEST = 16, 1 << 14
+"""Levels or layers of a level, and channels or pixels: the papers' models have 6, 2, 512 and 256."""
 
 _RENAMED = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 """Attention in files written before diffusers 0.15, such as Google's."""
@@ -99,12 +104,13 @@ def build_pixel_unet(config: dict[str, Any], weights: dict[str, Tensor]) -> Pixe
     `ValueError` for a config with a feature that isn't covered, or weights that don't belong to it.
     """
     _require_covered(config)
+    _require_usual(config)
     try:
         with torch.device("meta"):  # no memory, and no random numbers, for values that are replaced at once
             unet = PixelUNet(**{key: value for key, value in config.items() if not key.startswith("_")})
-    except TypeError as error:
+    except Exception as error:  # diffusers lets through whatever a setting of the wrong kind leads to
         raise ValueError(
-            f"config.json doesn't describe a UNet2DModel of this diffusers ({error}): update it."
+            f"config.json doesn't describe a UNet2DModel of this diffusers ({brief(error)}): update it."
         ) from error
     weights = {_current_name(name): weight.to(torch.float32, copy=True) for name, weight in weights.items()}
     _require_same(unet.state_dict(), weights)
@@ -116,14 +122,26 @@ def _require_covered(config: dict[str, Any]) -> None:
     for key, (wanted, advice) in _WANTED.items():
         got = config.get(key, None if key == "_class_name" else wanted)
         if got != wanted:
-            raise ValueError(f"config.json: got {key} {got!r}, wanted {wanted!r}. {advice}.")
+            raise ValueError(f"config.json: got {key} {brief(repr(got))}, wanted {wanted!r}. {advice}.")
     for key, wanted in _BLOCKS.items():
-        if not config.get(key) or not wanted.issuperset(config[key]):
-            raise ValueError(
-                f"config.json: got {key} {config.get(key)}, wanted only {sorted(wanted)}. Choose a plain DDPM."
-            )
+        got = config.get(key)
+        if not isinstance(got, list | tuple) or not got or any(block not in list(wanted) for block in got):
+            raise ValueError(f"config.json: got {key} {brief(got)}, wanted only {sorted(wanted)}. Choose a plain DDPM.")
     if config.get("sample_size") is None:
         raise ValueError("config.json: got no sample_size, wanted the model's image size in pixels. Write it there.")
+
+
+def _require_usual(config: dict[str, Any]) -> None:
+    """`ValueError` for a network so deep or so wide that building it would never end."""
+    for key, value in config.items():
+        entries = value if isinstance(value, list | tuple) else [value]
+        largest = _DEEPEST if key == "layers_per_block" else _WIDEST
+        numbers = [entry for entry in entries if isinstance(entry, int | float)]
+        if not key.startswith("_") and (len(entries) > _DEEPEST or not all(abs(n) <= largest for n in numbers)):
+            raise ValueError(
+                f"config.json: got {key} {brief(repr(value))}, wanted at most {_DEEPEST} numbers up to {largest}. Copy "
+                "the model's own file."
+            )
 
 
 def _require_same(wanted: dict[str, Tensor], got: dict[str, Tensor]) -> None:

@@ -12,6 +12,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..directions import Bank, Source, open_bank, safe_path, write_shard
+from ..directions.bank import seeds_in
 from . import unet
 from .digest import digest, model_digest, weights_fingerprint
 from .folders import BANKS
@@ -91,8 +92,8 @@ class _Plan:
     recipe: str
     folder: Path
     missing: list[int]
-    timesteps: Tensor | None
-    """Those of the pictures on disk."""
+    bank: Bank | None
+    """What is on disk."""
 
     @classmethod
     def of(cls, model, name: str, seeds: Sequence[int], branch: str, **run) -> "_Plan":
@@ -100,19 +101,27 @@ class _Plan:
         folder = bank_folder(name, recipe)
         bank = open_bank(folder) if any(folder.glob("*.safetensors")) else None
         missing = sorted(set(seeds) - set(bank.seeds if bank else ()))
-        return cls(run, recipe, folder, missing, bank.timesteps if bank else None)
+        return cls(run, recipe, folder, missing, bank)
 
     def record(self, model, source: Source, batch_size: int, branch: str, progress: Progress) -> None:
-        expected = self.timesteps
-        for first in range(0, len(self.missing), batch_size):
-            batch = self.missing[first : first + batch_size]
+        expected = self.bank.timesteps if self.bank else None
+        known = {shard.path for shard in self.bank.shards} if self.bank else set()
+        missing = self.missing
+        while missing:
+            batch, missing = missing[:batch_size], missing[batch_size:]
             recording, recorder = unet.record(model, branch)
             latents = sample(recording, **self.run, seeds=batch, on_step=progress)
             timesteps, h = recorder.trajectory()
             expected = same_timesteps(expected, timesteps)
-            write_shard(
-                self.folder, batch, timesteps=timesteps, h=h, latents=latents, source=source, recipe=self.recipe
-            )
+            paths = set(self.folder.glob("*.safetensors"))
+            elsewhere, known = seeds_in(paths - known), paths  # another server may record into this bank
+            rows = [row for row, seed in enumerate(batch) if seed not in elsewhere]
+            if rows:
+                write_shard(
+                    self.folder, [batch[row] for row in rows], timesteps=timesteps, h=h[rows], latents=latents[rows],
+                    source=source, recipe=self.recipe,
+                )  # fmt: skip
+            missing = [seed for seed in missing if seed not in elsewhere]
 
 
 def recipe_of(model, *, positive, negative, cfg, sampler, sigmas, latent, branch: str) -> str:

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ..directions import Direction, Learner, minibatch
+from ..directions.untrusted import brief, opened
 from . import unet
 from .judge import Judge
 from .lesson import Lesson, Plain, Survey, watched
@@ -90,12 +90,13 @@ def begun(plain: Plain, span: str, rate: float, file: Path, rounds: int) -> Lear
         learner = Learner(plain.shape, scale, rate)
         if file.exists():
             try:
-                state = load_file(file)
-                if len(state["losses"]) <= rounds:
+                with opened(file) as stored:
+                    state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118, it has no other
+                if state["losses"].numel() <= rounds:
                     learner.restore(state)
-            except (SafetensorError, KeyError, RuntimeError) as error:
+            except (SafetensorError, OSError, KeyError, ValueError) as error:
                 raise ValueError(
-                    f"What was learnt before can't be read ({error}): delete {file.name} in {file.parent.name}."
+                    f"What was learnt before can't be read ({brief(error)}): delete {file.name} in {file.parent.name}."
                 ) from error
     return learner
 

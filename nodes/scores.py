@@ -7,6 +7,7 @@ import torch
 from comfy_api.latest import io
 
 from ..directions import Scores, read_scores
+from ..directions.untrusted import stays_inside
 from .decode import decoded
 from .folders import BANKS
 from .inputs import DECODE_SIZE
@@ -81,11 +82,11 @@ class HSpaceScoreFile(io.ComfyNode):
 
 
 def score_files() -> dict[str, Path]:
-    """Path of each score file by its name in the list. Links out of the folder are left out."""
+    """Path of each score file by its name in the list. Links out of the folder, folders and pipes are left out."""
     found: dict[str, Path] = {}
     for root in map(Path, folder_paths.get_folder_paths(BANKS)):
         for path in sorted([*root.rglob("*.csv"), *root.rglob("*.json")]):
-            if path.resolve().is_relative_to(root.resolve()):
+            if path.is_file() and stays_inside(root, path):
                 found.setdefault(path.relative_to(root).as_posix(), path)
     return found
 

@@ -3,6 +3,8 @@ import resource
 import pytest
 import torch
 from planted import SHAPE, SOURCE, TIMESTEPS, bank, trajectories
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from directions import open_bank, write_shard
 
@@ -94,6 +96,35 @@ def test_an_overflowing_h_is_refused_and_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match="not finite in float16"):
         bank(tmp_path, h)
     assert not list(tmp_path.iterdir())
+
+
+def test_latents_that_are_not_finite_are_refused_and_leave_nothing(tmp_path):
+    h, _ = trajectories(1)
+    latents = torch.full((1, 3, 4, 4), float("nan"))
+    with pytest.raises(ValueError, match=r"latents of seeds \[0\] are not finite"):
+        write_shard(tmp_path, [0], timesteps=TIMESTEPS, h=h, latents=latents, source=SOURCE, recipe="{}")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("what", ["h", "latents"])
+def test_a_shard_whose_numbers_were_spoilt_is_refused_when_they_are_read(tmp_path, what):
+    spoilt = bank(tmp_path, trajectories(2)[0])
+    path = spoilt.shards[0].path
+    with safe_open(path, "pt") as file:
+        tensors, metadata = {name: file.get_tensor(name).clone() for name in file.keys()}, file.metadata()  # noqa: SIM118
+    tensors[what].view(-1)[-1] = float("nan")
+    save_file(tensors, path, metadata)
+    with pytest.raises(ValueError, match=f"{path.name} holds NaN or infinity in {what}"):
+        open_bank(tmp_path).h(len(TIMESTEPS) - 1) if what == "h" else open_bank(tmp_path).latents()
+
+
+def test_shards_with_latents_of_another_size_are_refused(tmp_path):
+    h, _ = trajectories(2)
+    bank(tmp_path, h[:1])
+    latents = torch.zeros(1, 3, 8, 8)
+    write_shard(tmp_path, [1], timesteps=TIMESTEPS, h=h[1:], latents=latents, source=SOURCE, recipe="{}")
+    with pytest.raises(ValueError, match="its latent_shape differs"):
+        open_bank(tmp_path)
 
 
 def test_a_full_disk_is_said_and_leaves_no_half_shard(tmp_path):

@@ -66,6 +66,10 @@ def test_a_foreign_file_is_refused(tmp_path):
         ({"image_size": "7"}, "not a whole direction file"),
         ({"image_size": "[Infinity, 1]"}, "not a whole direction file"),
         ({"image_size": '["a", 1]'}, "not a whole direction file"),
+        ({"image_size": "[0, 64]"}, r"got image_size \[0, 64\]"),
+        ({"image_size": "[true, 64]"}, r"got image_size \[True, 64\]"),
+        ({"image_size": "[" + "9" * 5000 + ", 1]"}, "not a whole direction file"),
+        ({"recipe": "[" * 401 + "]" * 401}, "nests 401 levels deep, at most 400"),
     ],
 )
 def test_damaged_metadata_is_refused(tmp_path, changes, message):
@@ -82,6 +86,25 @@ def test_a_nan_in_a_file_is_refused(tmp_path):
         load_direction(tmp_path / "d.safetensors")
 
 
+def test_a_recipe_that_nests_as_deep_as_is_read_can_be_worked_with(tmp_path):
+    recipe = "[" * 400 + "]" * 400
+    save_direction(direction(recipe=recipe), tmp_path / "d.safetensors")
+    assert (load_direction(tmp_path / "d.safetensors") * 2).recipe == f'{{"times": [2, {recipe}]}}'
+
+
+def test_a_file_that_shrinks_after_it_was_loaded_leaves_the_direction_whole(tmp_path):
+    save_direction(direction(), tmp_path / "d.safetensors")
+    loaded = load_direction(tmp_path / "d.safetensors")
+    (tmp_path / "d.safetensors").write_bytes(b"")
+    assert loaded == direction()  # in a mapped file it would end the process
+
+
+def test_a_recipe_too_large_to_be_read_again_is_not_written(tmp_path):
+    with pytest.raises(ValueError, match="Could not write d.safetensors: got a recipe .* wanted at most"):
+        save_direction(direction(recipe=f'"{"x" * (16 << 20)}"'), tmp_path / "d.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
 def test_further_tensors_in_a_file_are_refused(tmp_path):
     tensors = {"delta": torch.zeros(1, 2, 3, 3), "timesteps": torch.zeros(1), "more": torch.zeros(1)}
     save_file(tensors, tmp_path / "d.safetensors", metadata=metadata_of(tmp_path))
@@ -93,7 +116,7 @@ def test_further_tensors_in_a_file_are_refused(tmp_path):
     "name",
     ["", " ", ".", "..", "../smile", "a/../../b", "/etc/smile", "a//b", "C:/smile", "a\\b", "con", "NUL.x", "a\0b",
      "a\nb", "smile ", ".hidden", "x" * 101, "a/",
-     "长" * 40],
+     "\N{CJK UNIFIED IDEOGRAPH-9577}" * 40],
 )  # fmt: skip
 def test_a_name_that_is_no_file_name_is_refused(tmp_path, name):
     with pytest.raises(ValueError, match="can't be a file name"):
