@@ -10,7 +10,9 @@ help:
 	@echo "make demo     queue every example workflow on a real ComfyUI, pictures go to output/"
 	@echo "make ui       start ComfyUI with this pack in it, for the browser"
 	@echo "make test     lint, types, and all tests"
-	@echo "make measure  what components mean and what injecting costs: docs/semantics.md, a quarter of an hour"
+	@echo "make test-slow full-size models and the campaigns of faults and hostile files: before a release, hours"
+	@echo "make bench    the speed table, docs/benchmarks.md: an hour"
+	@echo "make measure  what components mean: docs/semantics.md, a quarter of an hour"
 	@echo "make lint     lint and types alone"
 	@echo "make clean    remove the installation: .venv, and .comfyui with what was saved in it"
 
@@ -32,9 +34,13 @@ test: lint
 	@$(RUN) -m pytest
 
 measure: install
-	@$(RUN) -m pytest -s tests/benchmarks/semantics.py tests/benchmarks/cost.py
+	@$(RUN) -m pytest -s tests/benchmarks/semantics.py
+
+bench: install
+	@$(RUN) -m pytest -s tests/benchmarks/scale.py tests/benchmarks/jacobian.py -k "not (mask or strength or meaning)"
+	@$(RUN) -m pytest -s tests/benchmarks/speed.py
 
 clean:
 	rm -rf .venv .comfyui .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help install demo ui lint test measure clean
+.PHONY: help install demo ui lint test test-slow bench measure clean

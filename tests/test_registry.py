@@ -119,7 +119,7 @@ def test_everything_that_comfyui_reads_or_the_pack_opens_ships(hidden):
 
 
 def test_what_only_development_needs_does_not_ship(hidden):
-    for name in ("tests/test_pack.py", "tests/benchmarks/cost.py", "tools/server.py", "demo/train.py", "Makefile"):
+    for name in ("tests/test_pack.py", "tests/benchmarks/speed.py", "tools/server.py", "demo/train.py", "Makefile"):
         assert (ROOT / name).is_file() and hidden(ROOT / name), name
     kept_out = [".ci", ".github", "tests", "tools"]
     assert all(hidden(path) for name in kept_out for path in (ROOT / name).rglob("*") if path.is_file())

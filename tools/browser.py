@@ -145,9 +145,9 @@ class Frontend:
         """Until each node shows at least one, in either rendering."""
         self.page.wait_for_function(PICTURES, arg=nodes)
 
-    def run(self) -> str:
+    def run(self, seconds: int = RUN_SECONDS) -> str:
         """Press Run and wait for the end: the id of the prompt."""
-        self.page.evaluate(LISTEN, RUN_SECONDS)
+        self.page.evaluate(LISTEN, seconds)
         self.page.get_by_test_id("queue-button").click()
         event, data = self.page.evaluate("() => window.ended")
         if event != "execution_success":

@@ -1,0 +1,172 @@
+"""The speed table, docs/benchmarks.md: every figure a ratio of two things measured in turn, in one run.
+
+    make bench        (three quarters of an hour on two cores; UNets with random weights, float32)
+
+Parts are written to docs/benchmarks.json as they are known. PCA comes from scale.py, the Jacobian from jacobian.py.
+"""
+
+import gc
+import importlib
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from demo_model import ROOT, DemoModel
+from models import FULL, SDXL, conditioning, sd15
+from results import known, remember
+
+pytestmark = pytest.mark.comfy
+
+RESULTS = ROOT / "docs" / "benchmarks.json"
+SIZES = {"SD 1.5, 256 px": (FULL, 32, 768, 15), "SDXL, 512 px": (SDXL, 64, 2048, 7)}
+"""Layout, side of the latent, width of the prompt's embedding, and pairs."""
+
+
+def in_turn(works: dict[str, Callable[[], object]], pairs: int) -> dict[str, list[float]]:
+    """Seconds of each, measured one after the other, `pairs` times, after a first time that does not count."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(pairs + 1):
+        for name, work in works.items():
+            start = time.perf_counter()
+            work()
+            if turn:
+                times[name].append(time.perf_counter() - start)
+    return times
+
+
+def ratio(times: dict[str, list[float]], of: str, to: str) -> dict:
+    """Median and quartiles of how much longer one takes than the other."""
+    ratios = [a / b for a, b in zip(times[of], times[to], strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return {"ratio": middle, "quartiles": [low, high], "pairs": len(ratios), "seconds": statistics.median(times[to])}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_step_with_an_injection_and_with_recording(pack, size):
+    layout, side, width, pairs = SIZES[size]
+    unet = importlib.import_module(f"{pack.__name__}.nodes.unet")
+    model = sd15(layout)
+    calls: list[int] = []
+    model.set_model_unet_function_wrapper(
+        lambda apply, args: calls.append(1) or apply(args["input"], args["timestep"], **args["c"])
+    )
+    variants = {
+        "plain": model,
+        "injecting": unet.inject(model, random_direction(pack, side // (8 if layout is FULL else 4)), [1.0]),
+        "recording": unet.record(model, "positive")[0],
+    }
+    latent = torch.randn(1, 4, side, side)
+    times = in_turn({name: lambda m=each: step(m, latent, width) for name, each in variants.items()}, pairs)
+    assert len(calls) == 3 * (pairs + 1)  # no UNet call more than plain sampling makes
+    for name in ("injecting", "recording"):
+        report(f"{name}, {size}", ratio(times, name, "plain"))
+    del model, variants
+    gc.collect()
+
+
+def random_direction(pack, side: int, steps: int = 20):
+    directions = importlib.import_module(f"{pack.__name__}.directions")
+    return directions.Direction(
+        delta=torch.randn(steps, 1280, side, side), timesteps=torch.linspace(999, 0, steps), name="d", method="random",
+        unit="one", source=directions.Source("SD15", "0", "positive", (256, 256)), recipe="{}",
+    )  # fmt: skip
+
+
+def step(model, latent, width: int) -> None:
+    """One sampling step at cfg 7."""
+    import comfy.samplers
+
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(conditioning(1, width), conditioning(2, width))
+    guider.set_cfg(7.0)
+    euler = comfy.samplers.sampler_object("euler")
+    guider.sample(torch.randn_like(latent), torch.zeros_like(latent), euler, torch.tensor([5.0, 0.0]), seed=0,
+                  disable_pbar=True)  # fmt: skip
+
+
+def test_a_sweep_in_one_batch_and_one_by_one(pack, tmp_path):
+    demo = DemoModel(pack, tmp_path)
+    sweep = demo.module("nodes.sweep").HSpaceSweep
+    direction = demo.direction("d", 0)
+
+    def run(batch_size: int) -> None:
+        settings = demo.settings
+        sweep.execute(
+            demo.model, settings["positive"], settings["negative"], settings["sampler"], settings["sigmas"],
+            demo.latent, demo.vae, direction, "-3, -2, -1, 0, 1, 2, 3", 4, 0, batch_size, 1.0, 64, 0.0, 1.0, "both",
+            "resize",
+        )  # fmt: skip
+
+    times = in_turn({"in batches of 28": lambda: run(28), "one by one": lambda: run(1)}, 5)
+    report("sweep of 28 pictures in one batch, to one by one", ratio(times, "in batches of 28", "one by one"))
+
+
+IMPORT = """
+import sys, time
+sys.path[:0] = {paths!r}
+import conftest, nodes, comfy_extras.nodes_custom_sampler  # what ComfyUI has loaded when it comes to the pack
+import asyncio, importlib.util
+start = time.perf_counter()
+spec = importlib.util.spec_from_file_location("pack", {root!r} + "/__init__.py", submodule_search_locations=[{root!r}])
+module = importlib.util.module_from_spec(spec)
+sys.modules["pack"] = module
+before = set(sys.modules)
+spec.loader.exec_module(module)
+async def load():
+    extension = await module.comfy_entrypoint()
+    await extension.on_load()
+    return [node.GET_SCHEMA() for node in await extension.get_node_list()]
+asyncio.run(load())
+print(time.perf_counter() - start, *sorted({{name.split(".")[0] for name in set(sys.modules) - before}} - {{"pack"}}))
+"""
+
+
+def test_import_into_comfyui():
+    script = IMPORT.format(paths=[str(ROOT / "tests"), str(ROOT)], root=str(ROOT))
+    runs = [
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+        for _ in range(5)
+    ]
+    seconds = sorted(float(run[0]) for run in runs)
+    report("import", {"seconds": seconds[2], "from": seconds[0], "to": seconds[-1], "brings": runs[0][1:]})
+
+
+def test_files_of_directions(pack, tmp_path):
+    directions = importlib.import_module(f"{pack.__name__}.directions")
+    for size, side in (("SD 1.5, 512 px, 20 timesteps", 8), ("SDXL, 1024 px, 20 timesteps", 32)):
+        path = tmp_path / "d.safetensors"
+        direction = random_direction(pack, side)
+        directions.save_direction(direction, path)
+        loading = in_turn({"load": lambda path=path: directions.load_direction(path)}, 5)["load"]
+        report(f"file, {size}", {"MB": path.stat().st_size / 1e6, "seconds to load": statistics.median(loading)})
+
+
+def report(what: str, result: dict) -> None:
+    print(f"\n{what}: {result}", flush=True)
+    remember(RESULTS, what, result)
+
+
+def test_table():
+    """docs/benchmarks.md, of what is known so far."""
+    found, scale = known(RESULTS), known(ROOT / "docs" / "scale.json")
+    lines = [row(what, each["ratio"], each["quartiles"], f"{each['pairs']} pairs") for what, each in found.items()
+             if "ratio" in each]  # fmt: skip
+    if "against IncrementalPCA" in scale:
+        against = scale["against IncrementalPCA"]["seconds"]
+        ratios = sorted(theirs / ours for ours, theirs, _ in against)
+        lines.append(row("IncrementalPCA to ours (n 1000, d 81,920, k 25)", ratios[len(ratios) // 2],
+                         [ratios[0], ratios[-1]], f"{len(ratios)} pairs, lowest and highest"))  # fmt: skip
+    others = [f"* {what}: " + ", ".join(f"{key} {value}" for key, value in each.items())
+              for what, each in found.items() if "ratio" not in each]  # fmt: skip
+    text = (ROOT / "docs" / "benchmarks.head.md").read_text()
+    table = "| what | times | quartiles | of |\n|---|---|---|---|\n" + "\n".join(lines)
+    Path(ROOT / "docs" / "benchmarks.md").write_text(f"{text}\n{table}\n\n" + "\n".join(others) + "\n")
+
+
+def row(what: str, middle: float, spread: list[float], of: str) -> str:
+    return f"| {what} | {middle:.3g} | {spread[0]:.3g} to {spread[1]:.3g} | {of} |"
