@@ -83,9 +83,8 @@ def sample_asyrp(
     once, extra_args = EncodeOnce(), dict(extra_args or {})
     noise_sampler = noise_sampler or default_noise_sampler(x, seed=extra_args.get("seed"))
     options = create_model_options_clone(extra_args["model_options"])
-    comfy.patcher_extension.add_wrapper_with_key(
-        WrappersMP.DIFFUSION_MODEL, "hspace_asyrp", once, options, is_model_options=True
-    )
+    for kind, wrapper in ((WrappersMP.DIFFUSION_MODEL, once), (WrappersMP.APPLY_MODEL, unet.uncompiled)):
+        comfy.patcher_extension.add_wrapper_with_key(kind, "hspace_asyrp", wrapper, options, is_model_options=True)
     editing = {**extra_args, "model_options": options}
     for i in range(len(sigmas) - 1):
         sigma = sigmas[i] * x.new_ones(len(x))

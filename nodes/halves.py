@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..directions import Jacobian
 from .derivatives import GraphBudget, derivatives, differentiable_attention, plain_attention, with_usable_weights
-from .unet import Branch, chunk_of_branch, require_bottleneck
+from .unet import Branch, chunk_of_branch, require_bottleneck, uncompiled
 
 _SKIPS, _BOTTLENECK = "input_block_patch", "middle_block_after_patch"
 
@@ -78,6 +78,7 @@ def at_sigmas(model, visit: Callable[[float, Halves], None], sigmas: set[float],
     require_bottleneck(model)
     watched = model.clone()
     watched.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "hspace_halves", _Visitor(visit, set(sigmas), branch))
+    watched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "hspace", uncompiled)
     return watched
 
 

@@ -15,7 +15,7 @@ from .decode import decoded_with_gradient
 from .derivatives import GraphBudget, derivatives
 from .halves import Halves, cut
 from .judge import Judge
-from .unet import Branch, chunk_of_branch, require_bottleneck
+from .unet import Branch, chunk_of_branch, require_bottleneck, uncompiled
 
 HALF_PRECISION_SCALE = 1024.0
 """Of the loss on its way through a decoder in float16, whose smallest gradients would vanish."""
@@ -122,6 +122,7 @@ def watched(model, sigmas: Tensor, branch: Branch, visit: Visit, *, learning: bo
     require_bottleneck(model)
     watching, watch = model.clone(), _Watch(model, sigmas, branch, visit, learning)
     watching.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "hspace_lesson", watch)
+    watching.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "hspace", uncompiled)
     return watching
 
 

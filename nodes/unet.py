@@ -1,11 +1,14 @@
 """The bottleneck of a ComfyUI model: the only file that knows how to read h and how to add to it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
+from uuid import UUID
 
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
@@ -48,7 +51,7 @@ def require_fit(model, direction: Direction) -> None:
         )
 
 
-def chunk_of_branch(kinds: Sequence[int], branch: Branch) -> int | None:
+def chunk_of_branch(kinds: Sequence[int | None], branch: Branch) -> int | None:
     """Which chunk of a batch is the `branch`'s; None if it is not in it. `ValueError` if several are."""
     chunks = [i for i, kind in enumerate(kinds) if kind == _CHUNK_KINDS[branch]]
     if len(chunks) > 1:
@@ -62,17 +65,20 @@ def chunk_of_branch(kinds: Sequence[int], branch: Branch) -> int | None:
 class Recorder:
     """A patch that reads h. It lives for one sampling call and is the pack's only mutable value.
 
-    Where a sampler evaluates a timestep twice (Heun's corrector), the last evaluation counts. A second pass over the
-    same x is a guidance's (PAG, SLG) and is not recorded.
+    Where a sampler evaluates a timestep twice (Heun's corrector), the last evaluation counts. A guidance's own pass is
+    not recorded: it is a second one over the same x (PAG, SLG), or calls the negative prompt positive (SAG).
     """
 
     def __init__(self, branch: Branch):
         self.branch = branch
+        self.kinds: dict[UUID, int] = {}
         self.h: dict[float, Tensor] = {}
         self.x: dict[float, Tensor] = {}
 
     def __call__(self, args: dict) -> dict:
-        kinds = args["transformer_options"]["cond_or_uncond"]
+        options = args["transformer_options"]
+        prompts = zip(options["uuids"], options["cond_or_uncond"], strict=True)
+        kinds = [kind if self.kinds.setdefault(uuid, kind) == kind else None for uuid, kind in prompts]
         chunk = chunk_of_branch(kinds, self.branch)
         if chunk is not None:
             x, h = args["x"].chunk(len(kinds))[chunk], args["h"].chunk(len(kinds))[chunk]
@@ -173,21 +179,12 @@ def inject(
 ):
     """A clone of `model` that adds `direction` to h while it samples; unpatched where that would change nothing."""
     require_fit(model, direction)
-    patched = model.clone()
-    if any(strengths) and start_percent < end_percent:
-        sampling = model.get_model_object("model_sampling")
-        patch = Injection(
-            direction,
-            tuple(strengths),
-            sampling.percent_to_sigma(start_percent),
-            sampling.percent_to_sigma(end_percent),
-            apply_to,
-            fit,
-            None if mask is None else mask.reshape(-1, *mask.shape[-2:]).float().cpu(),
-            curve,
-        )
-        patched.set_model_middle_block_after_patch(patch)
-    return patched
+    if not any(strengths) or start_percent >= end_percent:
+        return model.clone()
+    sampling = model.get_model_object("model_sampling")
+    sigmas = sampling.percent_to_sigma(start_percent), sampling.percent_to_sigma(end_percent)
+    mask = None if mask is None else mask.reshape(-1, *mask.shape[-2:]).float().cpu()
+    return _patched(model, Injection(direction, tuple(strengths), *sigmas, apply_to, fit, mask, curve))
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,15 +216,28 @@ class Replacement:
 
 def replace(model, recorded: Mapping[Branch, Mapping[float, Tensor]], start_percent: float, end_percent: float):
     """A clone of `model` whose h is the `recorded` one between the percents."""
-    patched, sampling = model.clone(), model.get_model_object("model_sampling")
+    sampling = model.get_model_object("model_sampling")
     sigmas = sampling.percent_to_sigma(start_percent), sampling.percent_to_sigma(end_percent)
-    patched.set_model_middle_block_after_patch(Replacement(recorded, *sigmas))
-    return patched
+    return _patched(model, Replacement(recorded, *sigmas))
 
 
 def record(model, branch: Branch) -> tuple[object, Recorder]:
     """A clone of `model` whose h is read while it samples, and the recorder that holds it."""
     require_bottleneck(model)
-    recording, recorder = model.clone(), Recorder(branch)
-    recording.set_model_middle_block_after_patch(recorder)
-    return recording, recorder
+    recorder = Recorder(branch)
+    return _patched(model, recorder), recorder
+
+
+def _patched(model, patch: Callable[[dict], dict]):
+    """A clone of `model` with one more patch at its bottleneck."""
+    patched = model.clone()
+    patched.set_model_middle_block_after_patch(patch)
+    patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "hspace", uncompiled)
+    return patched
+
+
+def uncompiled(executor, x, t, c_concat, c_crossattn, control, transformer_options, **kwargs):
+    """Calls a model that ComfyUI compiles as it was before: compiled, it keeps to the patches of its first call."""
+    compiled = "torch.compile" in transformer_options["wrappers"][WrappersMP.APPLY_MODEL]
+    with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+        return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)

@@ -90,3 +90,90 @@ def core_sample(model, sampler: str, sigmas, positive, negative, latent, seed: i
     return SamplerCustom.execute(model, True, seed, cfg, positive, negative, sampler, sigmas, latent).result[0][
         "samples"
     ]
+
+
+def random_direction(pack, model, shape, *, seed: int = 0, scale: float = 1.0):
+    """A direction of `model`'s family, another at each of three timesteps."""
+    import importlib
+
+    directions = importlib.import_module(f"{pack.__name__}.directions")
+    family = importlib.import_module(f"{pack.__name__}.nodes.unet").model_family(model)
+    return directions.Direction(
+        delta=scale * torch.randn(3, *shape, generator=torch.Generator().manual_seed(seed)),
+        timesteps=torch.tensor([999.0, 500.0, 0.0]),
+        name=f"d{seed}",
+        method="random",
+        unit="one",
+        source=directions.Source(family, "0", "positive", (64, 64)),
+        recipe="{}",
+    )
+
+
+def controlnet():
+    """ComfyUI's own ControlNet for the tiny layout, with random weights: its residual at the middle is not zero."""
+    import comfy.cldm.cldm
+    import comfy.controlnet
+    import comfy.ops
+
+    names = "model_channels", "num_res_blocks", "channel_mult", "context_dim", "num_heads"
+    layout = {name: TINY[name] for name in names}
+    network = comfy.cldm.cldm.ControlNet(
+        image_size=32, in_channels=4, hint_channels=3, use_spatial_transformer=True, legacy=False,
+        transformer_depth=[1, 1, 1, 0], transformer_depth_middle=1, operations=comfy.ops.disable_weight_init, **layout,
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(1)
+    for weight in network.parameters():
+        weight.data = 0.05 * torch.randn(weight.shape, generator=generator)
+    return comfy.controlnet.ControlNet(network, load_device=torch.device("cpu"))
+
+
+def lora(model, rank: int = 2) -> dict:
+    """The file of a LoRA with random weights for the attention of `model`'s UNet."""
+    generator, weights = torch.Generator().manual_seed(2), {}
+    for name, weight in model.model.diffusion_model.named_parameters():
+        if name.endswith(("to_q.weight", "to_out.0.weight")):
+            key = "lora_unet_" + name.removesuffix(".weight").replace(".", "_")
+            weights[f"{key}.lora_up.weight"] = 0.3 * torch.randn(len(weight), rank, generator=generator)
+            weights[f"{key}.lora_down.weight"] = 0.3 * torch.randn(rank, weight.shape[1], generator=generator)
+    return weights
+
+
+class Probe:
+    """A patch of the bottleneck that keeps a copy of each h it sees, with the prompts it belongs to."""
+
+    def __init__(self):
+        self.h, self.timesteps, self.kinds = [], [], []
+
+    def __call__(self, args: dict) -> dict:
+        self.h.append(args["h"].clone())
+        self.timesteps.append(args["timesteps"][:1].clone())
+        self.kinds.append(list(args["transformer_options"]["cond_or_uncond"]))
+        return {"h": args["h"]}
+
+
+def ksampler(model, latent: dict, positive=None, negative=None, *, steps=2, cfg=3.0, denoise=1.0, seed=0):
+    """What ComfyUI's own KSampler makes with euler, `(n, c, h, w)`."""
+    import nodes
+
+    prompts = positive or conditioning(1), negative or conditioning(2)
+    return nodes.KSampler().sample(model, seed, steps, cfg, "euler", "normal", *prompts, latent, denoise)[0]["samples"]
+
+
+def probed(model, edit):
+    """A model with `edit`, and probes of its h before and after."""
+    before, after, patched = Probe(), Probe(), model.clone()
+    patched.set_model_middle_block_after_patch(before)
+    patched = edit(patched)
+    patched.set_model_middle_block_after_patch(after)
+    return patched, before, after
+
+
+def assert_edited(before: Probe, after: Probe, direction, kinds=(0, 1)):
+    """Every chunk of `kinds` has the direction, fitted to its size, and no other has: to the bit."""
+    assert before.h
+    for h, edited, timestep, chunks in zip(before.h, after.h, before.timesteps, before.kinds, strict=True):
+        delta = direction.at(timestep)
+        if delta.shape[2:] != h.shape[2:]:
+            delta = torch.nn.functional.interpolate(delta, h.shape[2:], mode="bilinear", antialias=True)
+        parts = zip(chunks, h.chunk(len(chunks)), strict=True)
+        assert torch.equal(edited, torch.cat([part + delta if kind in kinds else part for kind, part in parts]))

@@ -132,3 +132,23 @@ def test_a_graph_that_does_not_fit_says_how_much_it_needs(modules, sd, monkeypat
     monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda device: 1000)
     with pytest.raises(ValueError, match=r"needs over 0\.0 GB"):
         halves.jacobian()
+
+
+def test_a_compiled_model_that_ran_before_is_cut_as_well(modules):
+    import comfy.samplers
+    from comfy_extras.nodes_torch_compile import TorchCompileModel
+
+    euler = comfy.samplers.sampler_object("euler")
+    model, positive, negative = sd15(), conditioning(1), conditioning(2)
+    halves, latents = cut(modules, model, positive, negative)
+    compiled = TorchCompileModel.execute(model, "eager").result[0]
+    try:
+        modules("sampling").sample(
+            compiled, positive=positive, negative=negative, cfg=1.0, sampler=euler, sigmas=sigmas(model, 3),
+            latent={"samples": torch.zeros(1, 4, 16, 16)}, seeds=(3,), on_step=lambda x0: None,
+        )  # fmt: skip
+        again, same = cut(modules, compiled, positive, negative)
+    finally:
+        torch.compiler.reset()
+    assert torch.equal(same, latents)
+    assert torch.equal(again.h, halves.h) and torch.equal(again.prediction, halves.prediction)
