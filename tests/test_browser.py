@@ -22,6 +22,8 @@ WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
 PAGES = sorted((ROOT / "web" / "docs").glob("*.md"))
 EDIT = ROOT / "example_workflows" / "Edit a face with a saved direction.json"
 EMPTY = {"nodes": [], "links": [], "groups": [], "version": 0.4}
+SHOWN = "() => document.querySelector('.node-help-content img')?.naturalWidth > 0"
+"""Whether the help page's picture has come."""
 SCREENSHOTS = ROOT / "output" / "browser"
 stem = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 page_of_node = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
@@ -176,7 +178,9 @@ def test_a_node_is_found_by_its_name_and_explains_itself(object_info, frontend, 
     # The sockets of an Autogrow input have names of their own, for which the frontend shows no tooltip.
     for slot in [slot for slot, entry in enumerate(node["inputs"]) if entry["name"] in specs][:1]:
         assert frontend.tooltip(slot) == specs[node["inputs"][slot]["name"]][1]["tooltip"]
-    assert frontend.open_help().locator("h1").inner_text() == heading(path)
+    page = frontend.open_help()
+    assert page.locator("h1").inner_text() == heading(path)
+    frontend.page.wait_for_function(SHOWN)
     assert frontend.complaints() == []
 
 
@@ -201,5 +205,6 @@ def test_help_pages_open_under_another_name_of_the_folder(server, frontend, tmp_
             frontend.open(second.url)
             frontend.add_node("Inject Direction", "Inject Direction")
             assert frontend.open_help().locator("h1").inner_text() == "Inject Direction"
+            frontend.page.wait_for_function(SHOWN)
         finally:
             frontend.open(server.url)
