@@ -36,6 +36,11 @@ test: lint
 measure: install
 	@$(RUN) -m pytest -s tests/benchmarks/semantics.py
 
+test-slow: install
+	@$(RUN) -m pytest -s tests/slow/full_size.py
+	@$(RUN) -m tests.slow.faults
+	@FUZZ_INPUTS=120000 $(RUN) -m pytest -s tests/test_fuzz.py
+
 bench: install
 	@$(RUN) -m pytest -s tests/benchmarks/scale.py tests/benchmarks/jacobian.py -k "not (mask or strength or meaning)"
 	@$(RUN) -m pytest -s tests/benchmarks/speed.py

@@ -1,12 +1,15 @@
 """Directions as files: one safetensors each, with everything worth knowing in its metadata."""
 
 import json
+import os
 import re
+import time
 import unicodedata
 from collections.abc import Mapping
 from contextlib import suppress
 from math import prod
 from pathlib import Path
+from uuid import uuid4
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -16,6 +19,7 @@ from .direction import Direction
 from .untrusted import MAX_HEADER, brief, checked_source, opened, parsed, stays_inside
 
 FORMAT, FORMAT_VERSION = "hspace-direction", "1"
+HOUR = 3600.0
 MAX_ELEMENTS = 1 << 29
 """2 GiB of float32: SDXL at 1024 pixels and 50 timesteps is an eighth of it."""
 
@@ -110,7 +114,7 @@ def _checked_metadata(path: Path, metadata: Mapping[str, str]) -> Mapping[str, s
 
 
 def write_whole(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """Write a safetensors file under a temporary name and rename it, so that no half file is ever seen."""
+    """Write a safetensors file under a temporary name of its own and rename it, so that no half file is ever seen."""
     content = save(tensors, metadata)  # save_file would leave a file that only its owner can read
     header = int.from_bytes(content[:8], "little")
     if header > MAX_HEADER:
@@ -118,12 +122,14 @@ def write_whole(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]
             f"Could not write {path.name}: got a recipe and a thumbnail of {header} bytes, wanted at most "
             f"{MAX_HEADER}. Nothing was changed; combine fewer directions, or find them in smaller banks."
         )
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")  # another server may be writing this file too
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.unlink(missing_ok=True)
+        _sweep(path.parent)
         with partial.open("xb") as file:  # x does not follow a link that lies there
             file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut may leave the new name on disk and not what is in the file
         partial.replace(path)
     except OSError as error:
         raise ValueError(
@@ -133,6 +139,14 @@ def write_whole(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+def _sweep(folder: Path) -> None:
+    """Delete what killed runs have left in `folder`: whoever still writes has done so within the hour."""
+    for left in folder.glob(".*.safetensors*.partial"):
+        with suppress(OSError):
+            if time.time() - left.lstat().st_mtime > HOUR:
+                left.unlink()
 
 
 def safe_path(root: Path, name: str, suffix: str = ".safetensors") -> Path:

@@ -1,5 +1,6 @@
 """Where the pack keeps its files: folders in ComfyUI's models folder."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import folder_paths
@@ -21,4 +22,5 @@ def register_folders() -> None:
         own = str(Path(folder_paths.models_dir) / key)
         paths = list(dict.fromkeys([*configured, own, *extra]))
         folder_paths.folder_names_and_paths[key] = (paths, listed)
-    Path(folder_paths.models_dir, DIRECTIONS).mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # where nothing can be written: loading works, and saving says why it does not
+        Path(folder_paths.models_dir, DIRECTIONS).mkdir(parents=True, exist_ok=True)
