@@ -67,6 +67,7 @@ class HSpaceProbe(io.ComfyNode):
     def execute(
         cls, model, positive, negative, sampler, sigmas, latent, vae, windows, pairs, first_seed, cfg, picture_size
     ):
+        unet.require_bottleneck(model)
         windows = parse_windows(windows)
         run = dict(positive=positive, negative=negative, cfg=cfg, sampler=sampler, sigmas=sigmas)
         progress = Progress(model, pairs * (1 + 2 * len(windows)) * (len(sigmas) - 1))
