@@ -1,13 +1,13 @@
 """Directions as files: one safetensors each, with everything worth knowing in its metadata."""
 
 import json
-import os
 import re
 import time
 import unicodedata
 from collections.abc import Mapping
 from contextlib import suppress
 from math import prod
+from os import fsync
 from pathlib import Path
 from uuid import uuid4
 
@@ -129,7 +129,7 @@ def write_whole(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]
         with partial.open("xb") as file:  # x does not follow a link that lies there
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())  # else a power cut may leave the new name on disk and not what is in the file
+            fsync(file.fileno())  # else a power cut may leave the new name on disk and not what is in the file
         partial.replace(path)
     except OSError as error:
         raise ValueError(

@@ -88,12 +88,12 @@ def difference_maps(edited: Tensor, plain: Tensor) -> Tensor:
 
     which is `(rows or 1, 1, ...)`.
 
-    The largest change of the column that changes most. Full blue is the largest of all rows, white none, and half blue
-    a quarter, so that weak rows show too.
+    The largest change of the column that changes most, in whole steps of 8 bits: less than that no picture shows. Full
+    blue is the largest of all rows, white none, and half blue a quarter, so that weak rows show too.
     """
-    change = (edited - plain).abs().mean(-1, keepdim=True).amax(1)
+    change = (edited - plain).abs().mean(-1, keepdim=True).amax(1).mul(255).round()
     full = torch.tensor(ImageColor.getrgb(ACCENT)) / 255
-    return 1 - (change / change.max().clamp(min=1e-6)).sqrt() * (1 - full)
+    return 1 - (change / change.max().clamp(min=1)).sqrt() * (1 - full)
 
 
 def strip(pictures: Tensor, size: int) -> Tensor:

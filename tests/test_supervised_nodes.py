@@ -187,9 +187,11 @@ def test_four_edits_can_be_stacked_in_any_order(faces):
         torch.testing.assert_close(other, first, atol=1e-4, rtol=1e-4)
 
 
-def test_a_missing_strength_is_refused(faces, algebra):
-    with pytest.raises(ValueError, match="got 1 strengths for 2 directions"):
-        algebra.HSpaceCombine.execute(numbered(faces.direction("a", 0), faces.direction("b", 1)), "1", "")
+def test_one_strength_goes_for_all_directions_and_another_number_is_refused(faces, algebra):
+    two, combine = numbered(faces.direction("a", 0), faces.direction("b", 1)), algebra.HSpaceCombine.execute
+    assert combine(two, "0.5", "").result[0] == combine(two, "0.5, 0.5", "").result[0]
+    with pytest.raises(ValueError, match="got 3, wanted 1 or 2"):
+        combine(two, "1, 1, 1", "")
 
 
 @pytest.mark.parametrize("span", ["whole trajectory", "each timestep"])
