@@ -139,7 +139,7 @@ def test_difference_maps_are_white_where_nothing_changes_and_bluest_where_most_d
     picture = importlib.import_module(f"{pack.__name__}.nodes.picture")
     plain = torch.zeros(1, 4, 4, 3)
     edited = torch.zeros(2, 2, 4, 4, 3)
-    edited[0, 1, 0, 0], edited[1, 0, 1, 1] = 1.0, 0.25
+    edited[0, 1, 0, 0], edited[1, 0, 1, 1] = 252 / 255, 63 / 255  # whole steps of 8 bits
     maps = picture.difference_maps(edited, plain)
     assert maps.shape == (2, 4, 4, 3)
     assert (maps[0, 3] == 1).all()
