@@ -67,11 +67,11 @@ class HSpaceProbe(io.ComfyNode):
     def execute(
         cls, model, positive, negative, sampler, sigmas, latent, vae, windows, pairs, first_seed, cfg, picture_size
     ):
-        unet.require_bottleneck(model)
         windows = parse_windows(windows)
         run = dict(positive=positive, negative=negative, cfg=cfg, sampler=sampler, sigmas=sigmas)
+        latent = single_latent(model, latent)
         progress = Progress(model, pairs * (1 + 2 * len(windows)) * (len(sigmas) - 1))
-        probe = _Probe(model, single_latent(model, latent), vae, run, windows, progress)
+        probe = _Probe(model, latent, vae, run, windows, progress)
         seeds = seed_range(first_seed, 2 * pairs)
         found = [probe.pair(seeds[first : first + 2]) for first in range(0, len(seeds), 2)]
         follows, noise = (torch.stack([each[kind] for each, _ in found]).mean((0, 1)) for kind in (0, 1))

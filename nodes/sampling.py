@@ -16,6 +16,8 @@ from comfy.k_diffusion import sampling as k_diffusion
 from PIL import Image
 from torch import Tensor
 
+from .unet import require_bottleneck
+
 Step = Callable[[Tensor], None]
 
 
@@ -52,7 +54,8 @@ def sample(
 
 
 def single_latent(model, latent: dict) -> dict:
-    """`latent` with the model's own number of channels. `ValueError` unless it is one still picture."""
+    """`latent` with the model's own number of channels. `ValueError` unless it is one still picture for a UNet."""
+    require_bottleneck(model)  # first: the latents of transformers have other shapes, and that is not the matter
     samples = comfy.sample.fix_empty_latent_channels(
         model, latent["samples"], latent.get("downscale_ratio_spacial"), latent.get("downscale_ratio_temporal")
     )

@@ -128,6 +128,7 @@ NODES = {
     "jacobian": "HSpaceFindJacobian",
     "invert": "HSpaceInvertImage",
     "probe": "HSpaceProbe",
+    "sweep": "HSpaceSweep",
 }
 
 
