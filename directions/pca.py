@@ -19,8 +19,8 @@ from .direction import Direction, DirectionSet
 SPARE_COMPONENTS = 8
 """Further components computed per timestep, so that one which falls out of the first k is still followed."""
 
-ROWS = 1024
-"""Rows of a Gram matrix computed at a time, so that no float32 copy of all of it is ever held."""
+ROWS = 256
+"""Rows of a Gram matrix computed at a time: half of it is never computed, and no float32 copy of it is ever held."""
 
 Span = Literal["each timestep", "whole trajectory"]
 Progress = Callable[[int, int], None]
