@@ -17,7 +17,6 @@ from .record import recipe_of, source_of
 from .sampling import sample, single_latent
 from .text_fields import parse_percents
 from .types import CATEGORY, HSpaceDirections
-from .unet import require_bottleneck
 
 UNIT = "a change of 0.2 of the picture's standard deviation (of its masked part), to first order"
 
@@ -77,7 +76,6 @@ class HSpaceFindJacobian(io.ComfyNode):
         cls, model, positive, negative, sampler, sigmas, latent, seed, percents, count, cfg, protect_outside, branch,
         mask=None,
     ):  # fmt: skip
-        require_bottleneck(model)
         latent = single_latent(model, latent)
         run = dict(positive=positive, negative=negative, cfg=cfg, sampler=sampler, sigmas=sigmas)
         search = _Search(model, count, protect_outside, pooled(mask, latent["samples"].shape[-2:]), seed)
