@@ -139,6 +139,17 @@ def test_run_shows_the_pictures_on_the_nodes_in_both_renderings(server, frontend
     assert frontend.complaints() == []
 
 
+@pytest.mark.slow
+@stem
+def test_run_makes_pictures_of_every_template(server, frontend, path):
+    frontend.set_nodes2(False)
+    frontend.load(json.loads(path.read_text()), path.stem)
+    prompt = frontend.run(seconds=500)
+    outputs = json.loads(server.get(f"/history/{prompt}"))[prompt]["outputs"]
+    assert server.pictures(outputs)
+    assert frontend.complaints() == []
+
+
 def test_a_saved_workflow_and_its_picture_bring_back_the_same_pixels(server, one_face):
     saved, prompt = one_face.workflow(), one_face.prompt()
     first = run(server, one_face)
