@@ -30,12 +30,14 @@ from . import (
     window,
 )
 from .folders import register_folders
+from .pages import register_pages
 from .replaced import register_replacements
 
 
 class HSpaceExtension(ComfyExtension):
     async def on_load(self) -> None:
         register_folders()
+        register_pages()
         await register_replacements()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:

@@ -205,17 +205,21 @@ def test_a_node_is_found_by_an_alias(object_info, frontend, path):
 
 
 @pytest.mark.slow
-def test_help_pages_open_under_another_name_of_the_folder(server, frontend, tmp_path):
-    # With a space ComfyUI serves no file of it, and at a dot or an @ the frontend cuts the name: every pack's trouble.
-    other = tmp_path / "custom_nodes" / "ComfyUI_h-space-main"
+@pytest.mark.parametrize(
+    "name", ["ComfyUI_h-space-main", "h-space-1.0.0", "h-space-main (1)", "h-space@1.0.0", "微笑 h-space"]
+)
+def test_help_pages_and_templates_open_under_another_name_of_the_folder(server, frontend, tmp_path, name):
+    other = tmp_path / "custom_nodes" / name
     other.parent.mkdir()
     other.symlink_to(ROOT)
     with Server(tmp_path / "output", base=tmp_path) as second:
-        assert second.folder == other.name
+        assert second.folder == name
         try:
             frontend.open(second.url)
             frontend.add_node("Inject Direction", "Inject Direction")
             assert frontend.open_help().locator("h1").inner_text() == "Inject Direction"
             frontend.page.wait_for_function(SHOWN)
+            frontend.open_template(name, EDIT.stem)
+            assert frontend.complaints() == []
         finally:
             frontend.open(server.url)

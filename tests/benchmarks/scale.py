@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from results import remember
+from results import known, remember
 from sklearn.decomposition import PCA, IncrementalPCA
 
 from directions import Source, find_components, open_bank, write_shard
@@ -109,7 +109,10 @@ def test_growth(tmp_path):
             print(what, size, f"{took:.2f} s", flush=True)
             shutil.rmtree(folder)
     remember(RESULTS, "growth", results)
-    draw(results)
+    draw(known(RESULTS)["growth"])
+
+
+SECONDS = (0.1, 0.2, 0.5, 1, 2, 5)
 
 
 def draw(results: dict) -> None:
@@ -117,12 +120,12 @@ def draw(results: dict) -> None:
 
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     labels = {"n": "trajectories n", "d": "numbers of h, d", "t": "timesteps t"}
-    for axis, (what, times) in zip(figure.subplots(1, 3), results.items(), strict=True):
-        axis.loglog(list(times), list(times.values()), "o-", color="#0072b2")
-        axis.set_xticks(list(times), list(map(str, times)))
+    for axis, (what, times) in zip(figure.subplots(1, 3, sharey=True), results.items(), strict=True):
+        axis.loglog(list(map(int, times)), list(times.values()), "o-", color="#0072b2")
+        axis.set_xticks(list(map(int, times)), [f"{int(size):,}" for size in times])
+        axis.set_yticks(SECONDS, [f"{tick:g} s" for tick in SECONDS])
         axis.minorticks_off()
         axis.set_xlabel(labels[what])
-        axis.set_ylabel("seconds")
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle("Exact PCA, k = 25 (n 500, d 81,920, t 1 where not varied)", fontsize=10)
