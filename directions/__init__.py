@@ -14,7 +14,7 @@ from .score_files import read_scores
 from .scores import Scores
 from .supervised import Found, find_from_examples, find_from_scores
 from .weighted import Trust
-from .window import percent_before, settled, unfinished
+from .window import percent, percent_before, settled, timestep_of, unfinished
 
 __all__ = [
     "SITE",
@@ -48,11 +48,13 @@ __all__ = [
     "norms",
     "open_bank",
     "orthogonalise",
+    "percent",
     "percent_before",
     "read_scores",
     "safe_path",
     "save_direction",
     "settled",
+    "timestep_of",
     "unfinished",
     "write_shard",
 ]

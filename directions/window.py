@@ -3,6 +3,19 @@
 import torch
 from torch import Tensor
 
+NOISE = 999.0
+"""Timestep of pure noise: ComfyUI's percent p of the sampling is the timestep (1 - p) of it."""
+
+
+def percent(timestep: float) -> float:
+    """How much of the sampling is done at a timestep: 0 pure noise, 1 the picture."""
+    return 1 - timestep / NOISE
+
+
+def timestep_of(percent: float) -> float:
+    """The timestep at which so much of the sampling is done."""
+    return (1 - percent) * NOISE
+
 
 def unfinished(seen: Tensor, finished: Tensor) -> Tensor:
     """`(t,)`: mean distance of what a judge sees in pictures on their way `(t, n, m)` from what it sees in the end.
@@ -26,8 +39,8 @@ def settled(distances: Tensor, share: float) -> int:
     return int(far[-1]) + 1 if len(far) else 0
 
 
-def percent_before(step: int, timesteps: Tensor, whole: float = 999.0) -> float:
+def percent_before(step: int, timesteps: Tensor) -> float:
     """Where in the sampling, 0 to 1, the way from the step before `step` to it is half done; 0 and 1 at its ends."""
     if step == 0 or step == len(timesteps):
         return float(step > 0)
-    return round(1 - float(timesteps[step - 1 : step + 1].mean()) / whole, 3)
+    return round(percent(float(timesteps[step - 1 : step + 1].mean())), 3)

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from . import unet
+from .edits import Injection
 from .halves import EncodeOnce
 from .inputs import APPLY_TO, FIT
 from .types import CATEGORY, HSpaceDirection
@@ -79,7 +80,7 @@ def sample_asyrp(
     patcher = model.inner_model.model_patcher
     unet.require_fit(patcher, direction)
     until, boost = (patcher.get_model_object("model_sampling").percent_to_sigma(p) for p in (edit_until, boost_from))
-    edit = unet.Injection(direction, (strength,), float("inf"), until, apply_to, fit)
+    edit = unet.Patch(Injection(direction, (strength,), apply_to, fit), float("inf"), until)
     once, extra_args = EncodeOnce(), dict(extra_args or {})
     noise_sampler = noise_sampler or default_noise_sampler(x, seed=extra_args.get("seed"))
     options = create_model_options_clone(extra_args["model_options"])

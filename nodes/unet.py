@@ -3,24 +3,17 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Literal
 from uuid import UUID
 
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from ..directions import Direction
+from .edits import ApplyTo, Branch, Call, Edit, Fit, Injection, Replacement
 
-Branch = Literal["positive", "negative"]
-Fit = Literal["resize", "exact", "channel mean"]
-
-LAST_TIMESTEP = 999.0
-"""Model time of pure noise: ComfyUI's percent p of the sampling is the timestep (1 - p) of it."""
-
-_CHUNK_KINDS = {"positive": 0, "negative": 1}
+_BRANCHES: dict[int, Branch] = {0: "positive", 1: "negative"}
 """What `cond_or_uncond` calls the chunks of a batch; guiders with a third prompt number it 2."""
 
 
@@ -53,7 +46,7 @@ def require_fit(model, direction: Direction) -> None:
 
 def chunk_of_branch(kinds: Sequence[int | None], branch: Branch) -> int | None:
     """Which chunk of a batch is the `branch`'s; None if it is not in it. `ValueError` if several are."""
-    chunks = [i for i, kind in enumerate(kinds) if kind == _CHUNK_KINDS[branch]]
+    chunks = [i for i, kind in enumerate(kinds) if _BRANCHES.get(kind) == branch]
     if len(chunks) > 1:
         raise ValueError(
             f"The {branch} conditioning has {len(chunks)} parts (areas or combined prompts), wanted one: use a single "
@@ -100,69 +93,21 @@ class Recorder:
 
 
 @dataclass(frozen=True, eq=False)
-class Injection:
-    """A patch that adds `strength` times a direction to h, out of place.
+class Patch:
+    """The patch that edits h, out of place, in a window of the sampling."""
 
-    It has no `.to`: ComfyUI would cast the float32 master for good, so each call casts a copy instead.
-    """
-
-    direction: Direction
-    strengths: tuple[float, ...]
-    """One for all samples, or one for each sample of the batch."""
+    edit: Edit
     sigma_start: float
     sigma_end: float
     """Active while sigma_end < sigma <= sigma_start, so that neighbouring windows share no step."""
-    apply_to: Literal["both", "positive", "negative"] = "both"
-    fit: Fit = "resize"
-    mask: Tensor | None = None
-    """`(m, height, width)` float32 in 0..1 on the CPU, m being 1 or the batch."""
-    curve: Callable[[float], float] | None = None
-    """What the strengths are multiplied with, by how much of the sampling is done: 0 pure noise, 1 the picture."""
 
     def __call__(self, args: dict) -> dict:
         h, options = args["h"], args["transformer_options"]
         if not self.sigma_end < float(options["sigmas"][0]) <= self.sigma_start:
             return {"h": h}
-        samples = len(h) // len(options["cond_or_uncond"])
-        delta = self._delta(h, args["timesteps"][:1].cpu())
-        if len(delta) not in (1, samples):
-            raise ValueError(
-                f"A mask for each picture is needed, or one for all: got {len(delta)} masks for {samples} pictures."
-            )
-        chunks = [
-            chunk + delta if self.apply_to == "both" or kind == _CHUNK_KINDS[self.apply_to] else chunk
-            for chunk, kind in zip(h.chunk(len(options["cond_or_uncond"])), options["cond_or_uncond"], strict=True)
-        ]
-        return {"h": torch.cat(chunks)}
-
-    def _delta(self, h: Tensor, timestep: Tensor) -> Tensor:
-        """What to add to each sample of a chunk: `(1 or b, c, h, w)` like h."""
-        delta = self.direction.at(timestep).to(h.device)
-        if delta.shape[1] != h.shape[1]:
-            raise ValueError(
-                f'"{self.direction.name}" does not fit this model: got {delta.shape[1]} channels, wanted '
-                f"{h.shape[1]}. Load the model it was found in."
-            )
-        delta = fit_to(delta, (h.shape[2], h.shape[3]), self.fit, self.direction.name)
-        if self.mask is not None:
-            delta = delta * adaptive_avg_pool2d(self.mask.to(h.device).unsqueeze(1), h.shape[2:])
-        factor = self.curve(1 - float(timestep) / LAST_TIMESTEP) if self.curve else 1.0
-        strengths = factor * torch.tensor(self.strengths, device=h.device).reshape(-1, 1, 1, 1)
-        return (strengths * delta).to(h.dtype)
-
-
-def fit_to(delta: Tensor, size: tuple[int, int], fit: Fit, name: str) -> Tensor:
-    """`delta (m, c, h, w)` brought to another height and width."""
-    if fit == "channel mean":
-        return delta.mean((2, 3), keepdim=True)
-    if delta.shape[2:] == size:
-        return delta
-    if fit == "exact":
-        raise ValueError(
-            f'"{name}" was found at a bottleneck of {delta.shape[3]}x{delta.shape[2]}, this image gives '
-            f"{size[1]}x{size[0]}: use the image size it was found at, or set fit to resize."
-        )
-    return interpolate(delta, size, mode="bilinear", antialias=True)
+        kinds = options["cond_or_uncond"]
+        call = Call(h.chunk(len(kinds)), tuple(map(_BRANCHES.get, kinds)), float(args["timesteps"][0]))
+        return {"h": torch.cat(self.edit(call))}
 
 
 def inject(
@@ -172,7 +117,7 @@ def inject(
     *,
     start_percent: float = 0.0,
     end_percent: float = 1.0,
-    apply_to: Literal["both", "positive", "negative"] = "both",
+    apply_to: ApplyTo = "both",
     fit: Fit = "resize",
     mask: Tensor | None = None,
     curve: Callable[[float], float] | None = None,
@@ -181,44 +126,14 @@ def inject(
     require_fit(model, direction)
     if not any(strengths) or start_percent >= end_percent:
         return model.clone()
-    sampling = model.get_model_object("model_sampling")
-    sigmas = sampling.percent_to_sigma(start_percent), sampling.percent_to_sigma(end_percent)
     mask = None if mask is None else mask.reshape(-1, *mask.shape[-2:]).float().cpu()
-    return _patched(model, Injection(direction, tuple(strengths), *sigmas, apply_to, fit, mask, curve))
-
-
-@dataclass(frozen=True, eq=False)
-class Replacement:
-    """A patch that puts recorded h in the place of the model's own, in a window of sigmas as an injection's."""
-
-    recorded: Mapping[Branch, Mapping[float, Tensor]]
-    """h `(n, c, h, w)` by timestep, for each side of the guidance that is replaced."""
-    sigma_start: float
-    sigma_end: float
-
-    def __call__(self, args: dict) -> dict:
-        h, options = args["h"], args["transformer_options"]
-        if not self.sigma_end < float(options["sigmas"][0]) <= self.sigma_start:
-            return {"h": h}
-        timestep, kinds = float(args["timesteps"][0]), options["cond_or_uncond"]
-        if any(timestep not in each for each in self.recorded.values()):
-            raise ValueError(
-                f"The sampler came to timestep {timestep:g}, where nothing was recorded: it chooses its own steps. Use "
-                "another sampler."
-            )
-        by_kind = {_CHUNK_KINDS[branch]: each for branch, each in self.recorded.items()}
-        chunks = [
-            by_kind[kind][timestep].to(chunk) if kind in by_kind else chunk
-            for chunk, kind in zip(h.chunk(len(kinds)), kinds, strict=True)
-        ]
-        return {"h": torch.cat(chunks)}
+    edit = Injection(direction, tuple(strengths), apply_to, fit, mask, curve)
+    return _edited(model, edit, start_percent, end_percent)
 
 
 def replace(model, recorded: Mapping[Branch, Mapping[float, Tensor]], start_percent: float, end_percent: float):
     """A clone of `model` whose h is the `recorded` one between the percents."""
-    sampling = model.get_model_object("model_sampling")
-    sigmas = sampling.percent_to_sigma(start_percent), sampling.percent_to_sigma(end_percent)
-    return _patched(model, Replacement(recorded, *sigmas))
+    return _edited(model, Replacement(recorded), start_percent, end_percent)
 
 
 def record(model, branch: Branch) -> tuple[object, Recorder]:
@@ -226,6 +141,11 @@ def record(model, branch: Branch) -> tuple[object, Recorder]:
     require_bottleneck(model)
     recorder = Recorder(branch)
     return _patched(model, recorder), recorder
+
+
+def _edited(model, edit: Edit, start_percent: float, end_percent: float):
+    sampling = model.get_model_object("model_sampling")
+    return _patched(model, Patch(edit, *map(sampling.percent_to_sigma, (start_percent, end_percent))))
 
 
 def _patched(model, patch: Callable[[dict], dict]):

@@ -6,7 +6,7 @@ from comfy.model_management import load_models_gpu
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..directions import percent_before, unfinished
+from ..directions import percent_before, timestep_of, unfinished
 from ..directions import settled as settled_at
 from .decode import decoded_with_gradient
 from .inputs import BRANCH, CFG, first_seed_input
@@ -15,7 +15,6 @@ from .lesson import Plain, Survey, watched
 from .plots import line_plots
 from .sampling import Progress, sample, seed_range, single_latent
 from .types import CATEGORY, HSpaceJudge
-from .unet import LAST_TIMESTEP
 
 
 class HSpaceChooseEditWindow(io.ComfyNode):
@@ -90,8 +89,7 @@ class HSpaceChooseEditWindow(io.ComfyNode):
             title=f"How far from finished ({judge.name})",
             x_label="timestep",
             marks={
-                name: ((1 - end) * LAST_TIMESTEP, share)
-                for name, end, share in zip(curves, ends, (settled, clean), strict=True)
+                name: (timestep_of(end), share) for name, end, share in zip(curves, ends, (settled, clean), strict=True)
             },
         )
         info = f"edit_until {ends[0]:g}, boost_from {ends[1]:g}"
