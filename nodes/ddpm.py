@@ -33,8 +33,9 @@ def load_ddpm(folder: Path, *, disable_dynamic: bool = False) -> model_patcher.M
     from .pixel_unet import build_pixel_unet  # imports diffusers
 
     files = find_files(folder)
-    settings = ddpm_settings.DDPM(read_json(files.scheduler))
-    model = DDPM(settings, build_pixel_unet(read_json(files.config), read_weights(files.weights)))
+    settings, config = ddpm_settings.DDPM(read_json(files.scheduler)), read_json(files.config)
+    model = DDPM(settings, build_pixel_unet(config, read_weights(files.weights)))
+    settings.unet_config["model_channels"] = config["block_out_channels"][0]  # what core's FreeU asks for
     device, offload_device = model_management.get_torch_device(), model_management.unet_offload_device()
     patcher_class = model_patcher.ModelPatcher if disable_dynamic else model_patcher.CoreModelPatcher
     patcher = patcher_class(model.to(offload_device), load_device=device, offload_device=offload_device)

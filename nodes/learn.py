@@ -12,7 +12,7 @@ from .inputs import BATCH_SIZE, BRANCH, CFG, first_seed_input
 from .plots import loss_curve
 from .record import bank_folder, recipe_of, source_of
 from .sampling import seed_range, single_latent
-from .school import CONSTANT, EACH_TIMESTEP, School, begun
+from .school import CONSTANT, EACH_TIMESTEP, School, begun, learnt
 from .types import CATEGORY, HSpaceDirection, HSpaceJudge
 
 
@@ -99,10 +99,11 @@ class HSpaceLearnDirection(io.ComfyNode):
         made = json.loads(recipe_of(model, **run, branch=branch))
         recipe = {"learn": judge.recipe, **how, "vae": weights_fingerprint(vae.patcher), **made}
         file = bank_folder(name, json.dumps(recipe, sort_keys=True)) / "learning.safetensors"
+        state = learnt(file, rounds)
         load_models_gpu([model, vae.patcher, *judge.patchers])  # before sampling, which would have to wait for them
         school = School(model, run, vae, judge, seed_range(first_seed, count), batch_size, branch, rounds)
         plain = school.survey()
-        learner = begun(plain, span, rate, file, rounds)
+        learner = begun(plain, span, rate, state, file)
         for number in range(len(learner.losses), rounds):
             school.teach(learner, plain, number, keep)
             write_whole(learner.state(), file, {"recipe": json.dumps(recipe)})

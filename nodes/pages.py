@@ -6,7 +6,6 @@ match a name that an address has to quote: one with a space, an accent, a Chines
 
 import re
 from pathlib import Path
-from urllib.parse import quote
 
 from aiohttp import web
 from server import PromptServer
@@ -16,16 +15,11 @@ from .folders import PACK
 
 def register_pages() -> None:
     """Serve what ComfyUI does not for a folder of this name; nothing for a plain one, or without a server."""
-    if not hasattr(PromptServer, "instance"):
+    if re.fullmatch(r"[\w~-]+", PACK.name, re.ASCII) or not hasattr(PromptServer, "instance"):
         return
-    asked = re.split("[.@]", PACK.name)[0]
-    quoted = quote(PACK.name) != PACK.name
-    if quoted or asked != PACK.name:
-        serve(f"/extensions/{{pack:{re.escape(asked)}}}/docs", r"(images/)?HSpace\w+\.(md|jpg)", PACK / "web" / "docs")
-    if quoted:
-        serve(
-            f"/workflow_templates/{{pack:{re.escape(PACK.name)}}}", r"[\w -]+\.(json|jpg)", PACK / "example_workflows"
-        )
+    asked, whole = re.escape(re.split("[.@]", PACK.name)[0]), re.escape(PACK.name)
+    serve(f"/extensions/{{pack:{asked}}}/docs", r"(images/)?HSpace\w+\.(md|jpg)", PACK / "web" / "docs")
+    serve(f"/workflow_templates/{{pack:{whole}}}", r"[\w -]+\.(json|jpg)", PACK / "example_workflows")
 
 
 def serve(prefix: str, names: str, folder: Path) -> None:

@@ -1,6 +1,8 @@
 """The rounds in which a direction is learnt, and where an interrupted one goes on."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -83,22 +85,39 @@ class School:
         return grid(pictures, title=self.judge.name, row_labels=["without", "strength 1"], column_labels=columns)
 
 
-def begun(plain: Plain, span: str, rate: float, file: Path, rounds: int) -> Learner:
-    """The learner of an interrupted run, as far as it came; a new one where there is none, or one that went further."""
+def learnt(file: Path, rounds: int) -> dict[str, Tensor]:
+    """What an interrupted learning left; nothing of a new one. `ValueError` where it has more than `rounds` already."""
+    if not file.exists():
+        return {}
+    with _named(file), opened(file) as stored:
+        state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118, it has no other
+        done = state["losses"].numel()
+    if done > rounds:
+        raise ValueError(
+            f"More was learnt already: got rounds {rounds}, wanted {done} or more, to go on from there. For fewer, "
+            "choose another name."
+        )
+    return state
+
+
+def begun(plain: Plain, span: str, rate: float, state: dict[str, Tensor], file: Path) -> Learner:
+    """The learner that goes on from the `state` that `file` holds; a new one without a state."""
     scale = plain.scale if span == EACH_TIMESTEP else plain.scale.mean()[None]
-    with torch.inference_mode(False):
+    with torch.inference_mode(False), _named(file):
         learner = Learner(plain.shape, scale, rate)
-        if file.exists():
-            try:
-                with opened(file) as stored:
-                    state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118, it has no other
-                if state["losses"].numel() <= rounds:
-                    learner.restore(state)
-            except (SafetensorError, OSError, KeyError, ValueError) as error:
-                raise ValueError(
-                    f"What was learnt before can't be read ({brief(error)}): delete {file.name} in {file.parent.name}."
-                ) from error
+        if state:
+            learner.restore(state)
     return learner
+
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"What was learnt before can't be read ({brief(error)}): delete {file.name} in {file.parent.name}."
+        ) from error
 
 
 def _usable(plain: Plain, steps: int, judge: Judge) -> Plain:

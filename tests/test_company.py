@@ -180,7 +180,7 @@ def test_the_pass_of_sag_counts_as_positive(model, unet, direction):
         assert changed == edited
 
 
-@pytest.mark.parametrize("name", ["PAG", "SAG", "HyperTile", "deep shrink"])
+@pytest.mark.parametrize("name", ["FreeU", "FreeU_V2", "PAG", "SAG", "HyperTile", "deep shrink"])
 def test_a_pixel_ddpm_refuses_what_it_would_not_serve(pack, name):
     load = importlib.import_module(f"{pack.__name__}.nodes.load")
     demo, _, _, pixels = load.HSpaceLoadDDPM.execute(load.DEMO).result

@@ -134,7 +134,7 @@ def learner(pack, tmp_path):
     write_whole(begun.state(), file, {"recipe": "{}"})
 
     def read(path):
-        found = school.begun(plain, school.EACH_TIMESTEP, 0.1, path, 40)
+        found = school.begun(plain, school.EACH_TIMESTEP, 0.1, school.learnt(path, 40), path)
         assert found.found().isfinite().all() and found.found().shape == (2, 2, 2, 2)
 
     return Reader("learner", file, file.read_bytes(), mutant, read)

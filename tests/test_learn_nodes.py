@@ -283,3 +283,13 @@ def test_learning_that_was_damaged_on_disk_is_named(faces, demo, judges, demo_cl
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(ValueError, match="delete learning.safetensors"):
         learn(faces, demo, judge, rounds=2)
+
+
+def test_fewer_rounds_than_were_learnt_are_refused_and_nothing_is_lost(faces, demo, judges, demo_classifier, banks):
+    judge = judges.classifier_judge(demo_classifier, "smile", [])
+    learn(faces, demo, judge, rounds=2)
+    (file,) = banks.rglob("learning.safetensors")
+    before = file.read_bytes()
+    with pytest.raises(ValueError, match="got rounds 1, wanted 2 or more"):
+        learn(faces, demo, judge, rounds=1)
+    assert file.read_bytes() == before

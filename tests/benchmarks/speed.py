@@ -109,7 +109,7 @@ def test_a_sweep_in_one_batch_and_one_by_one(pack, tmp_path):
 IMPORT = """
 import sys, time
 sys.path[:0] = {paths!r}
-import conftest, nodes, comfy_extras.nodes_custom_sampler  # what ComfyUI has loaded when it comes to the pack
+import conftest, nodes, server, comfy_extras.nodes_custom_sampler  # what ComfyUI has loaded when it comes to the pack
 import asyncio, importlib.util
 start = time.perf_counter()
 spec = importlib.util.spec_from_file_location("pack", {root!r} + "/__init__.py", submodule_search_locations=[{root!r}])
