@@ -4,6 +4,7 @@
 the folder as ComfyUI does: `importlib.import_module("hspace_pack.nodes.unet")`.
 """
 
+import importlib
 import importlib.util
 import sys
 import tempfile
@@ -58,6 +59,11 @@ def pack() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def unet(pack) -> ModuleType:
+    return importlib.import_module(f"{pack.__name__}.nodes.unet")
+
+
+@pytest.fixture(scope="session")
 def faces(pack):
     """The demo model and what the tests make of it."""
     from demo_faces import DemoFaces
@@ -69,3 +75,17 @@ def faces(pack):
 def bank(faces, tmp_path_factory):
     """Twelve demo faces."""
     return faces.bank(tmp_path_factory.mktemp("banks"))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A real ComfyUI with this pack, for the tests of one file."""
+    from tools.server import Server
+
+    with Server(tmp_path_factory.mktemp("output"), base=tmp_path_factory.mktemp("base")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def object_info(server):
+    return server.object_info()

@@ -39,11 +39,6 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def object_info(server):
-    return server.object_info()
-
-
-@pytest.fixture(scope="module")
 def open_page(server):
     with Frontend(server.url) as frontend:
         yield frontend

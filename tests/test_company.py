@@ -17,11 +17,6 @@ MASKED = {"samples": torch.ones(1, 4, 32, 32), "noise_mask": torch.linspace(0, 1
 
 
 @pytest.fixture(scope="module")
-def unet(pack):
-    return importlib.import_module(f"{pack.__name__}.nodes.unet")
-
-
-@pytest.fixture(scope="module")
 def model():
     return sd15()
 

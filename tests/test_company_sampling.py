@@ -13,11 +13,6 @@ LATENT = {"samples": torch.zeros(1, 4, 32, 32)}
 
 
 @pytest.fixture(scope="module")
-def unet(pack):
-    return importlib.import_module(f"{pack.__name__}.nodes.unet")
-
-
-@pytest.fixture(scope="module")
 def kinds(pack):
     """Both kinds of model: (model, empty latent, direction)."""
     load = importlib.import_module(f"{pack.__name__}.nodes.load")

@@ -3,7 +3,6 @@
 import pytest
 
 from tools.comfyui import ROOT
-from tools.server import Server
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -34,17 +33,6 @@ NEED_MORE = {
     "HSpaceFindFromExamples": "two banks",
     "HSpaceFindFromPrompts": "a model with prompts",
 }
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with Server(tmp_path_factory.mktemp("output"), base=tmp_path_factory.mktemp("base")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def object_info(server):
-    return server.object_info()
 
 
 def added(prompt: dict, kind: str, object_info: dict) -> str:

@@ -44,11 +44,6 @@ TRANSFORMERS = {
 """Layouts of transformers with fewer blocks, by the family ComfyUI sees."""
 
 
-@pytest.fixture(scope="module")
-def unet(pack):
-    return importlib.import_module(f"{pack.__name__}.nodes.unet")
-
-
 def patcher(model):
     from comfy.model_patcher import ModelPatcher
 

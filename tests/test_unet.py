@@ -10,11 +10,6 @@ pytestmark = pytest.mark.comfy
 
 
 @pytest.fixture(scope="module")
-def unet(pack):
-    return importlib.import_module(f"{pack.__name__}.nodes.unet")
-
-
-@pytest.fixture(scope="module")
 def kinds(pack):
     """Both kinds of model: (model, positive, negative, latent, shape of h)."""
     load = importlib.import_module(f"{pack.__name__}.nodes.load")

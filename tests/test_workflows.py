@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools.server import Server
 from tools.workflow import NOTES, to_prompt
 
 pytestmark = pytest.mark.server
@@ -16,17 +15,6 @@ ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
 NODES = sorted(path.stem for path in (ROOT / "web" / "docs").glob("*.md"))
 DEMO_SIZE = 64
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    with Server(tmp_path_factory.mktemp("output"), base=tmp_path_factory.mktemp("base")) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def object_info(server):
-    return server.object_info()
 
 
 def test_there_are_workflows():

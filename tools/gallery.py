@@ -9,10 +9,10 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from tools import prompts
 from tools.comfyui import ROOT
 from tools.server import Server
 
@@ -44,39 +44,13 @@ SHEET_FACES, SHEET_SIZE = 6, 112
 
 def sweep(server: Server, direction: str, strengths: Sequence[float], faces: int) -> list[Strip]:
     """For each of the first `faces` seeds its pictures at `strengths`."""
-    nodes: dict[str, tuple[str, dict[str, Any]]] = {
-        "load": ("HSpaceLoadDDPM", {"model": "demo faces (built in)"}),
-        "sampler": ("KSamplerSelect", {"sampler_name": "euler"}),
-        "sigmas": ("BasicScheduler", {"model": ["load", 0], "scheduler": "normal", "steps": 20, "denoise": 1.0}),
+    nodes = {
+        **prompts.faces("euler", 20),
         "direction": ("HSpaceLoadDirection", {"direction": f"{direction}.safetensors"}),
-        "sweep": (
-            "HSpaceSweep",
-            {
-                "model": ["load", 0],
-                "positive": ["load", 2],
-                "negative": ["load", 2],
-                "sampler": ["sampler", 0],
-                "sigmas": ["sigmas", 0],
-                "latent": ["load", 3],
-                "vae": ["load", 1],
-                "direction": ["direction", 0],
-                "strengths": ", ".join(f"{strength:g}" for strength in strengths),
-                "rows": faces,
-                "first_seed": 0,
-                "batch_size": 32,
-                "cfg": 1.0,
-                "picture_size": 64,
-                "start_percent": 0.0,
-                "end_percent": 1.0,
-                "apply_to": "both",
-                "fit": "resize",
-            },
-        ),
+        "sweep": prompts.sweep("direction", strengths, rows=faces),
         "save": ("SaveImage", {"images": ["sweep", 1], "filename_prefix": direction}),
     }
-    prompt = {
-        id: {"class_type": kind, "inputs": inputs, "_meta": {"title": id}} for id, (kind, inputs) in nodes.items()
-    }
+    prompt = prompts.prompt(nodes)
     saved = server.pictures({"save": server.queue(prompt, workflow={})["save"]})
     pictures = [Image.open(path).convert("RGB") for path in saved]
     return [pictures[first : first + len(strengths)] for first in range(0, len(pictures), len(strengths))]

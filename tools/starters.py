@@ -7,8 +7,8 @@ found from the scores that the demo classifier gives its pictures.
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
+from tools import prompts
 from tools.comfyui import ROOT
 from tools.server import Server
 
@@ -21,37 +21,21 @@ SUPERVISED = {"demo smile": "smile", "demo old": "age", "demo glasses": "glasses
 HELD_STILL = ("smile", "age", "glasses", "beard", "hair_length", "skin", "background")
 """Columns that an edit must leave alone, but its own."""
 
-THUMBNAIL_SEED, AUTHOR = 1, "h-space Directions"
+THUMBNAIL_SEED, THUMBNAIL_STRENGTHS = 1, (-1.5, -0.75, 0, 0.75, 1.5)
+AUTHOR = "h-space Directions"
 
 
 def prompt() -> dict[str, dict]:
     """Bank, components, scores and one Save Direction for each starter, as ComfyUI's API takes it."""
-    nodes = {
-        "load": ("HSpaceLoadDDPM", {"model": "demo faces (built in)"}),
-        "sampler": ("KSamplerSelect", {"sampler_name": "euler_ancestral"}),
-        "sigmas": ("BasicScheduler", {"model": ["load", 0], "scheduler": "normal", "steps": 10, "denoise": 1.0}),
-        "bank": (
-            "HSpaceSampleBank",
-            {
-                "model": ["load", 0],
-                "positive": ["load", 2],
-                "negative": ["load", 2],
-                "sampler": ["sampler", 0],
-                "sigmas": ["sigmas", 0],
-                "latent": ["load", 3],
-                "name": "demo faces",
-                "count": 300,
-                "first_seed": 0,
-                "batch_size": 32,
-                "cfg": 1.0,
-                "branch": "positive",
-            },
-        ),
+    bank = {**prompts.RUN, "name": "demo faces", "count": 300, "first_seed": 0, "batch_size": 32, "branch": "positive"}
+    nodes: prompts.Nodes = {
+        **prompts.faces("euler_ancestral", 10),
+        "bank": ("HSpaceSampleBank", bank),
         "find": ("HSpaceFindPCA", {"bank": ["bank", 0], "components": 10, "span": "each timestep"}),
         "classifier": ("HSpaceLoadClassifier", {"classifier": "demo attributes (built in)"}),
         "scores": (
             "HSpaceScoreClassifier",
-            {"bank": ["bank", 0], "vae": ["load", 1], "classifier": ["classifier", 0], "batch_size": 16},
+            {"bank": ["bank", 0], "vae": prompts.VAE, "classifier": ["classifier", 0], "batch_size": 16},
         ),
     }
     for name, number in STARTERS.items():
@@ -69,30 +53,11 @@ def prompt() -> dict[str, dict]:
             "name": name,
         }
         nodes |= {f"find {name}": ("HSpaceFindFromScores", find), **kept(f"find {name}", name)}
-    return {id: {"class_type": kind, "inputs": inputs, "_meta": {"title": id}} for id, (kind, inputs) in nodes.items()}
+    return prompts.prompt(nodes)
 
 
-def kept(origin: str, name: str) -> dict[str, tuple[str, dict[str, Any]]]:
+def kept(origin: str, name: str) -> prompts.Nodes:
     """A direction's sweep over one face, and its file with that as its thumbnail."""
-    sweep = {
-        **{
-            key: ["load", slot]
-            for key, slot in (("model", 0), ("positive", 2), ("negative", 2), ("latent", 3), ("vae", 1))
-        },
-        "sampler": ["sampler", 0],
-        "sigmas": ["sigmas", 0],
-        "direction": [origin, 0],
-        "strengths": "-1.5, -0.75, 0, 0.75, 1.5",
-        "rows": 1,
-        "first_seed": THUMBNAIL_SEED,
-        "batch_size": 5,
-        "cfg": 1.0,
-        "picture_size": 64,
-        "start_percent": 0.0,
-        "end_percent": 1.0,
-        "apply_to": "both",
-        "fit": "resize",
-    }
     save = {
         "direction": [origin, 0],
         "name": name,
@@ -100,7 +65,10 @@ def kept(origin: str, name: str) -> dict[str, tuple[str, dict[str, Any]]]:
         "thumbnail": [f"sweep {name}", 2],
         "author": AUTHOR,
     }
-    return {f"sweep {name}": ("HSpaceSweep", sweep), f"save {name}": ("HSpaceSaveDirection", save)}
+    return {
+        f"sweep {name}": prompts.sweep(origin, THUMBNAIL_STRENGTHS, rows=1, first_seed=THUMBNAIL_SEED),
+        f"save {name}": ("HSpaceSaveDirection", save),
+    }
 
 
 def main() -> None:

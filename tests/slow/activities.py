@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from directions import load_direction
+from tools import prompts
 from tools.comfyui import ROOT
 
 WORK = ROOT / "output" / "faults"
@@ -18,23 +19,8 @@ Prompt = dict[str, dict[str, Any]]
 Events = list[tuple[str, dict[str, Any]]]
 
 
-def prompt(nodes: dict[str, tuple[str, dict[str, Any]]]) -> Prompt:
-    load = {
-        "load": ("HSpaceLoadDDPM", {"model": "demo faces (built in)"}),
-        "sampler": ("KSamplerSelect", {"sampler_name": "euler_ancestral"}),
-        "sigmas": ("BasicScheduler", {"model": ["load", 0], "scheduler": "normal", "steps": STEPS, "denoise": 1.0}),
-    }
-    return {
-        id: {"class_type": kind, "inputs": inputs, "_meta": {"title": id}}
-        for id, (kind, inputs) in (load | nodes).items()
-    }
-
-
-RUN = {
-    "model": ["load", 0], "positive": ["load", 2], "negative": ["load", 2], "latent": ["load", 3],
-    "sampler": ["sampler", 0], "sigmas": ["sigmas", 0], "cfg": 1.0, "branch": "positive", "batch_size": BATCH,
-    "first_seed": 0,
-}  # fmt: skip
+FACES = prompts.faces("euler_ancestral", STEPS)
+RUN = {**prompts.RUN, "branch": "positive", "batch_size": BATCH, "first_seed": 0}
 
 
 def steps_done(events: Events, node: str) -> int:
@@ -50,8 +36,9 @@ class Recording:
 
     def prompt(self, name: str) -> Prompt:
         bank = {**RUN, "name": name, "count": COUNT}
-        decode = {"samples": ["bank", 1], "vae": ["load", 1]}
-        return prompt({
+        decode = {"samples": ["bank", 1], "vae": prompts.VAE}
+        return prompts.prompt({
+            **FACES,
             "bank": ("HSpaceSampleBank", bank), "decode": ("VAEDecode", decode),
             "show": ("PreviewImage", {"images": ["decode", 0]}),
         })  # fmt: skip
@@ -81,10 +68,11 @@ class Learning:
 
     def prompt(self, name: str, rounds: int = ROUNDS) -> Prompt:
         learn = {
-            **RUN, "vae": ["load", 1], "judge": ["judge", 0], "name": f"learn {name}", "span": "constant", "count": 4,
+            **RUN, "vae": prompts.VAE, "judge": ["judge", 0], "name": f"learn {name}", "span": "constant", "count": 4,
             "rounds": rounds, "rate": 0.02, "keep": 1.0,
         }  # fmt: skip
-        return prompt({
+        return prompts.prompt({
+            **FACES,
             "classifier": ("HSpaceLoadClassifier", {"classifier": "demo attributes (built in)"}),
             "judge": ("HSpaceJudgeByClassifier", {"classifier": ["classifier", 0], "column": "smile", "others": ""}),
             "learn": ("HSpaceLearnDirection", learn), "show": ("PreviewImage", {"images": ["learn", 2]}),
@@ -117,7 +105,9 @@ class Saving:
     def prompt(self, name: str, starter: int = 1) -> Prompt:
         load = {"one": ("HSpaceLoadDirection", {"direction": f"{STARTERS[starter]}.safetensors"})}
         save = {"direction": ["one", 0], "replace": True, "author": ""}
-        return prompt(load | {f"{i}": ("HSpaceSaveDirection", {**save, "name": f"{name}/d{i}"}) for i in range(SAVED)})
+        return prompts.prompt(
+            load | {f"{i}": ("HSpaceSaveDirection", {**save, "name": f"{name}/d{i}"}) for i in range(SAVED)}
+        )
 
     def files(self, name: str) -> list[Path]:
         folder = DIRECTIONS / name
