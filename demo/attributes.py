@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -12,17 +13,20 @@ SIZE = 64
 
 
 class AttributeClassifier(nn.Module):
-    """The attributes of pictures `(n, 3, 64, 64)` in [-1, 1]."""
+    """The attributes of pictures `(n, 3, 64, 64)` in [-1, 1].
 
-    def __init__(self, attributes: tuple[str, ...], binary: tuple[str, ...]):
+    `operations` makes the layers: torch's own, or ComfyUI's, which draw no weights to be replaced at once.
+    """
+
+    def __init__(self, attributes: tuple[str, ...], binary: tuple[str, ...], operations: Any = nn):
         super().__init__()
         self.attributes = attributes
         self.binary = [attributes.index(name) for name in binary]
         layers: list[nn.Module] = []
         for before, width, stride in zip((3, *WIDTHS), WIDTHS, STRIDES, strict=False):
-            layers += [nn.Conv2d(before, width, 3, stride, 1), nn.GroupNorm(8, width), nn.SiLU()]
+            layers += [operations.Conv2d(before, width, 3, stride, 1), operations.GroupNorm(8, width), nn.SiLU()]
         self.features = nn.Sequential(*layers)
-        self.head = nn.Linear(WIDTHS[-1] * 4 * 4, len(attributes))
+        self.head = operations.Linear(WIDTHS[-1] * 4 * 4, len(attributes))
 
     def forward(self, pictures: Tensor) -> Tensor:
         """`(n, 10)`: attribute units, but a logit for each binary attribute."""
@@ -40,9 +44,9 @@ class AttributeClassifier(nn.Module):
         return torch.where(binary, raw.sigmoid(), raw)
 
     @classmethod
-    def load(cls, folder: Path) -> "AttributeClassifier":
+    def load(cls, folder: Path, operations: Any = nn) -> "AttributeClassifier":
         """The saved classifier, float32, ready to judge."""
         config = json.loads((folder / "config.json").read_text())
-        classifier = cls(tuple(config["attributes"]), tuple(config["binary"]))
+        classifier = cls(tuple(config["attributes"]), tuple(config["binary"]), operations)
         classifier.load_state_dict({name: t.float() for name, t in load_file(folder / "model.safetensors").items()})
         return classifier.eval().requires_grad_(False)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import comfy.model_management
+import comfy.ops
 import folder_paths
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -90,7 +91,7 @@ def classifier_folders() -> dict[str, Path]:
 
 
 def load_demo() -> Classifier:
-    network = AttributeClassifier.load(DEMO_FOLDER)
+    network = AttributeClassifier.load(DEMO_FOLDER, comfy.ops.disable_weight_init)
 
     def judge(run: Callable, pictures: Tensor) -> Tensor:
         if pictures.shape[2:] != (SIZE, SIZE):

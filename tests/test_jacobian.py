@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import Conv2d, GroupNorm
 
 from directions import Jacobian, clear_norm, leading_triplets
 
@@ -11,8 +12,8 @@ def decoder():
     """A small one with every kind of layer a real one has, and a skip."""
     torch.manual_seed(0)
     skip = torch.randn(1, 4, 8, 8)
-    first, norm = torch.nn.Conv2d(6, 8, 3, padding=1), torch.nn.GroupNorm(2, 8)
-    last = torch.nn.Conv2d(12, 3, 3, padding=1)
+    first, norm = Conv2d(6, 8, 3, padding=1), GroupNorm(2, 8)
+    last = Conv2d(12, 3, 3, padding=1)
 
     def decode(h):
         up = torch.nn.functional.interpolate(torch.nn.functional.silu(norm(first(h))), scale_factor=2)

@@ -28,7 +28,7 @@ def read(name: str) -> dict:
 
 
 def flat(entry: dict, path: str = "") -> dict[str, str]:
-    """{"inputs.seed.name": "种子", ...} of nested dictionaries."""
+    """{"inputs.seed.name": "Seed", ...} of nested dictionaries."""
     leaves = {}
     for key, value in entry.items():
         leaves |= flat(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}

@@ -172,14 +172,17 @@ def introduction() -> list[str]:
     ]
 
 
+ARROW = "\N{RIGHTWARDS ARROW}"
+
+
 def summary_row(name: str, leakage) -> str:
     on, off, clear = leakage.on_target(), leakage.off_target(), leakage.clear_rows()
     if name.endswith("none"):
         return f"| {name} | {on['before']:.2f} | {off['before']:.3f} | {clear['before']} of {len(TARGETS)} |"
     return (
-        f"| {name} | {on['before']:.2f} → {on['after']:.2f} ({on['after'] / on['before'] - 1:+.0%}) "
-        f"| {off['before']:.3f} → {off['after']:.3f} ({off['after'] / off['before'] - 1:+.1%}) "
-        f"| {clear['before']} → {clear['after']} of {len(TARGETS)} |"
+        f"| {name} | {on['before']:.2f} {ARROW} {on['after']:.2f} ({on['after'] / on['before'] - 1:+.0%}) "
+        f"| {off['before']:.3f} {ARROW} {off['after']:.3f} ({off['after'] / off['before'] - 1:+.1%}) "
+        f"| {clear['before']} {ARROW} {clear['after']} of {len(TARGETS)} |"
     )
 
 
