@@ -161,8 +161,9 @@ def test_table():
         ratios = sorted(theirs / ours for ours, theirs, _ in against)
         lines.append(row("IncrementalPCA to ours (n 1000, d 81,920, k 25)", ratios[len(ratios) // 2],
                          [ratios[0], ratios[-1]], f"{len(ratios)} pairs, lowest and highest"))  # fmt: skip
-    lines += [f"| the paper's power iteration to ours, Jacobian, k = {each['k']} | {each['times faster']:.3g} | | one run |"
-              for each in known(ROOT / "docs" / "jacobian.json").get("speed", [])]  # fmt: skip
+    for each in known(ROOT / "docs" / "jacobian.json").get("speed", []):
+        what = f"the paper's power iteration to ours, Jacobian, k = {each['k']}"
+        lines.append(f"| {what} | {each['times faster']:.3g} | | one run |")
     others = [sentence(what, each) for what, each in found.items() if "ratio" not in each]
     text = (ROOT / "docs" / "benchmarks.head.md").read_text()
     table = "| what | times | quartiles | of |\n|---|---|---|---|\n" + "\n".join(lines)
@@ -176,7 +177,7 @@ def row(what: str, middle: float, spread: list[float], of: str) -> str:
 def sentence(what: str, each: dict) -> str:
     if what == "import":
         return (
-            f"* Importing the pack into ComfyUI: {each['seconds']:.2g} s ({each['from']:.2g} to {each['to']:.2g} in five "
-            f"runs); libraries that were not there yet: {', '.join(each['brings'])}."
+            f"* Importing the pack into ComfyUI: {each['seconds']:.2g} s ({each['from']:.2g} to {each['to']:.2g} in "
+            f"five runs); libraries that were not there yet: {', '.join(each['brings'])}."
         )
     return f"* A direction {what}: {each['MB']:.3g} MB, loaded in {each['seconds to load']:.1g} s."
