@@ -163,7 +163,7 @@ def test_table():
                          [ratios[0], ratios[-1]], f"{len(ratios)} pairs, lowest and highest"))  # fmt: skip
     for each in known(ROOT / "docs" / "jacobian.json").get("speed", []):
         what = f"the paper's power iteration to ours, Jacobian, k = {each['k']}"
-        lines.append(f"| {what} | {each['times faster']:.3g} | | one run |")
+        lines.append(row(what, each["times faster"], each["lowest and highest"], "3 pairs, lowest and highest"))
     others = [sentence(what, each) for what, each in found.items() if "ratio" not in each]
     text = (ROOT / "docs" / "benchmarks.head.md").read_text()
     table = "| what | times | quartiles | of |\n|---|---|---|---|\n" + "\n".join(lines)
