@@ -94,7 +94,10 @@ class Recorder:
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """The patch that edits h, out of place, in a window of the sampling."""
+    """The patch that edits h, out of place, in a window of the sampling.
+
+    It has no `.to`: ComfyUI would call that with the model's dtype, and cast a float32 direction for good.
+    """
 
     edit: Edit
     sigma_start: float

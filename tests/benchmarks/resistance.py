@@ -8,7 +8,7 @@ Sampled long enough at one level, the change would settle at `moved / (1 - kept)
 Strengths are those of docs/real_images.json, of which it writes a part.
 """
 
-from dataclasses import astuple, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def rendered(rows: np.ndarray, name: str) -> torch.Tensor:
         replace(face, **{name: getattr(face, name) + RENDERED[name] * (-1 if getattr(face, name) > 0.5 else 1)})
         for face in faces
     ]
-    return to_latents(np.stack([np.asarray(render(Face(*astuple(face)))) for face in moved]))
+    return to_latents(np.stack([np.asarray(render(face)) for face in moved]))
 
 
 def predictions(demo, pictures, sigmas, noise, edit=None) -> torch.Tensor:  # noqa: F811
