@@ -1,60 +1,75 @@
 """The mathematics of h-space directions: tensors in, immutable values out. Never imports ComfyUI."""
 
 from .algebra import combine, cosines, orthogonalise
-from .bank import Bank, open_bank, write_shard
+from .banks import Bank, Scores, open_bank, read_scores, seeds_in, write_shard
 from .direction import SITE, Direction, DirectionSet, Source
-from .energy import layout, norms
-from .files import load_direction, safe_path, save_direction
-from .jacobian import Jacobian, Triplets, clear_norm, leading_triplets
-from .leakage import Leakage, change
-from .learn import Learner, aimed, directional, minibatch
-from .pca import find_components
-from .probe import followed, moved, noise_like
-from .score_files import read_scores
-from .scores import Scores
-from .supervised import Found, find_from_examples, find_from_scores
-from .weighted import Trust
-from .window import percent, percent_before, settled, timestep_of, unfinished
+from .files import brief, load_direction, opened, safe_path, save_direction, stays_inside, write_whole
+from .finders import (
+    FoundDirection,
+    Jacobian,
+    Learner,
+    Triplets,
+    clear_norm,
+    clip_directional_loss,
+    find_components,
+    find_from_examples,
+    find_from_scores,
+    leading_triplets,
+    minibatch,
+    score_shift_loss,
+)
+from .measures import (
+    Leakage,
+    SplitHalfReliability,
+    change,
+    layout,
+    norm_matched_noise,
+    norms,
+    relative_distance,
+    share_of_way,
+)
+from .schedule import percent
 
 __all__ = [
     "SITE",
     "Bank",
     "Direction",
     "DirectionSet",
-    "Found",
+    "FoundDirection",
     "Jacobian",
     "Leakage",
     "Learner",
     "Scores",
     "Source",
+    "SplitHalfReliability",
     "Triplets",
-    "Trust",
-    "aimed",
+    "brief",
     "change",
     "clear_norm",
+    "clip_directional_loss",
     "combine",
     "cosines",
-    "directional",
     "find_components",
     "find_from_examples",
     "find_from_scores",
-    "followed",
     "layout",
     "leading_triplets",
     "load_direction",
     "minibatch",
-    "moved",
-    "noise_like",
+    "norm_matched_noise",
     "norms",
     "open_bank",
+    "opened",
     "orthogonalise",
     "percent",
-    "percent_before",
     "read_scores",
+    "relative_distance",
     "safe_path",
     "save_direction",
-    "settled",
-    "timestep_of",
-    "unfinished",
+    "score_shift_loss",
+    "seeds_in",
+    "share_of_way",
+    "stays_inside",
     "write_shard",
+    "write_whole",
 ]

@@ -1,7 +1,7 @@
 """Finds ComfyUI and lets the tests import it, this pack, and the mathematics alone.
 
 `import directions` works without ComfyUI. What runs inside ComfyUI is imported through the fixture `pack`, which loads
-the folder as ComfyUI does: `importlib.import_module("hspace_pack.nodes.unet")`.
+the folder as ComfyUI does: `importlib.import_module("hspace_pack.nodes.host")`.
 """
 
 import importlib
@@ -9,7 +9,7 @@ import importlib.util
 import sys
 import tempfile
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -59,8 +59,16 @@ def pack() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def unet(pack) -> ModuleType:
-    return importlib.import_module(f"{pack.__name__}.nodes.unet")
+def nodes_of_pack(pack) -> SimpleNamespace:
+    """The node classes by their ids: `nodes_of_pack.HSpaceInject`."""
+    from demo_faces import node_classes
+
+    return node_classes(pack)
+
+
+@pytest.fixture(scope="session")
+def host(pack) -> ModuleType:
+    return importlib.import_module(f"{pack.__name__}.nodes.host")
 
 
 @pytest.fixture(scope="session")

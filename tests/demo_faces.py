@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Sequence
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import torch
 from models import sigmas
@@ -24,16 +25,27 @@ def folder_of(key: str, folder):
             folder_paths.folder_names_and_paths[key] = before
 
 
+def node_classes(pack) -> SimpleNamespace:
+    """The node classes by their ids."""
+    verbs = importlib.import_module(f"{pack.__name__}.nodes")
+    rooms = verbs.capture, verbs.label, verbs.find, verbs.combine, verbs.library, verbs.inject
+    return SimpleNamespace(**{node.__name__: node for room in rooms for node in room.NODES})
+
+
 class DemoFaces:
     def __init__(self, pack):
         import comfy.samplers
 
-        self.pack = pack
-        self.module("nodes.folders").register_folders()
-        load = self.module("nodes.load")
+        self.pack, self.nodes = pack, node_classes(pack)
+        self.module("nodes.host.paths").register_folders()
         self.directions = self.module("directions")
-        self.model, self.vae, self.empty, self.latent = load.HSpaceLoadDDPM.execute(load.DEMO).result
+        loaded = self.node("HSpaceLoadDDPM").execute("demo faces (built in)").result
+        self.model, self.vae, self.empty, self.latent = loaded
         self.euler = comfy.samplers.sampler_object("euler")
+
+    def node(self, id: str):
+        """The node class of this id."""
+        return getattr(self.nodes, id)
 
     def module(self, name: str):
         return importlib.import_module(f"{self.pack.__name__}.{name}")
@@ -43,7 +55,7 @@ class DemoFaces:
 
     def bank(self, folder, count: int = 12, steps: int = 3):
         with folder_of("hspace_banks", folder):
-            execute = self.module("nodes.record").HSpaceSampleBank.execute
+            execute = self.node("HSpaceSampleBank").execute
             return execute(
                 self.model, self.empty, self.empty, self.euler, self.sigmas(steps), self.latent, "faces", count, 100,
                 8, 1.0, "positive",

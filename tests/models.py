@@ -97,7 +97,7 @@ def random_direction(pack, model, shape, *, seed: int = 0, scale: float = 1.0):
     import importlib
 
     directions = importlib.import_module(f"{pack.__name__}.directions")
-    family = importlib.import_module(f"{pack.__name__}.nodes.unet").model_family(model)
+    family = importlib.import_module(f"{pack.__name__}.nodes.host").model_family(model)
     return directions.Direction(
         delta=scale * torch.randn(3, *shape, generator=torch.Generator().manual_seed(seed)),
         timesteps=torch.tensor([999.0, 500.0, 0.0]),

@@ -38,11 +38,11 @@ def use(pack: str, saved: Path) -> None:
         return {node.GET_SCHEMA().node_id: node for node in await extension.get_node_list()}
 
     nodes = asyncio.run(node_classes())
-    load = importlib.import_module(f"{pack}.nodes.load")
-    model, vae, empty, latent = nodes["HSpaceLoadDDPM"].execute(load.DEMO).result
+    load = importlib.import_module(f"{pack}.nodes.capture.load_ddpm")
+    model, vae, empty, latent = nodes["HSpaceLoadDDPM"].execute(load.DEMO_MODEL).result
     (classifier, _) = nodes["HSpaceLoadClassifier"].execute("demo attributes (built in)").result
     direction = nodes["HSpaceLoadDirection"].execute("demo smile.safetensors").result[0]
-    inject = importlib.import_module(f"{pack}.nodes.unet").inject
+    inject = importlib.import_module(f"{pack}.nodes.host").inject
     edited = inject(model, direction, [2.0])
     pixels = core_sample(edited, "euler", sigmas(model, 2), empty, empty, latent, seed=0)
     assert classifier.scores(vae.decode(pixels)).isfinite().all()
@@ -58,8 +58,8 @@ def provoke(pack: str, folder: Path) -> None:
     bomb = pickle.dumps(Runs(marker))
     settings = {"_class_name": "UNet2DModel", "beta_schedule": "linear", "num_train_timesteps": 1000}
     settings |= {"beta_start": 0.0001, "beta_end": 0.02}
-    classifier = importlib.import_module(f"{pack}.nodes.classifier")
-    ddpm = importlib.import_module(f"{pack}.nodes.ddpm")
+    classifier = importlib.import_module(f"{pack}.nodes.host.classifier")
+    ddpm = importlib.import_module(f"{pack}.nodes.host.pixel_ddpm")
     for name, config, weights in (
         ("code", {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config", "AutoModelForImageClassification":
                   "mine.Model", "AutoImageProcessor": "mine.Processor"}}, "model.safetensors"),

@@ -1,27 +1,14 @@
 """Asyrp Sampler: Kwon et al.'s asymmetric step."""
 
-import importlib
-
 import pytest
 import torch
-from demo_faces import DemoFaces
 from models import conditioning, core_sample, sd15, sigmas
 
 pytestmark = pytest.mark.comfy
 
 
 @pytest.fixture(scope="module")
-def faces(pack):
-    return DemoFaces(pack)
-
-
-@pytest.fixture(scope="module")
-def module(pack):
-    return lambda name: importlib.import_module(f"{pack.__name__}.nodes.{name}")
-
-
-@pytest.fixture(scope="module")
-def kinds(module, faces):
+def kinds(faces):
     """Model, prompts, latent, a direction of it, guidance."""
     sd = sd15()
     directions = faces.directions
@@ -38,8 +25,8 @@ def kinds(module, faces):
     }
 
 
-def asyrp(module, direction, strength, edit_until=1.0, boost_from=1.0):
-    node = module("asyrp").HSpaceAsyrpSampler
+def asyrp(faces, direction, strength, edit_until=1.0, boost_from=1.0):
+    node = faces.node("HSpaceAsyrpSampler")
     return node.execute(direction, strength, edit_until, boost_from, "both", "resize").result[0]
 
 
@@ -54,31 +41,31 @@ def run(kind, sampler, steps=4, seed=5, model=None):
 
 
 @pytest.mark.parametrize("name", ["demo", "sd"])
-def test_strength_0_is_euler_bit_for_bit(module, kinds, name):
+def test_strength_0_is_euler_bit_for_bit(faces, kinds, name):
     model, (positive, negative), latent, direction, cfg = kinds[name]
     euler = core_sample(model, "euler", sigmas(model, 4), positive, negative, latent, 5, cfg)
-    assert torch.equal(run(kinds[name], asyrp(module, direction, 0.0)), euler)
-    assert torch.equal(run(kinds[name], asyrp(module, direction, 1.0, edit_until=0.0)), euler)
+    assert torch.equal(run(kinds[name], asyrp(faces, direction, 0.0)), euler)
+    assert torch.equal(run(kinds[name], asyrp(faces, direction, 1.0, edit_until=0.0)), euler)
 
 
 @pytest.mark.parametrize("name", ["demo", "sd"])
-def test_boosting_from_the_start_is_euler_ancestral_bit_for_bit(module, kinds, name):
+def test_boosting_from_the_start_is_euler_ancestral_bit_for_bit(faces, kinds, name):
     model, (positive, negative), latent, direction, cfg = kinds[name]
     ancestral = core_sample(model, "euler_ancestral", sigmas(model, 4), positive, negative, latent, 5, cfg)
-    assert torch.equal(run(kinds[name], asyrp(module, direction, 0.0, boost_from=0.0)), ancestral)
+    assert torch.equal(run(kinds[name], asyrp(faces, direction, 0.0, boost_from=0.0)), ancestral)
 
 
 @pytest.mark.parametrize("name", ["demo", "sd"])
-def test_two_decodings_are_two_whole_passes(module, kinds, name):
+def test_two_decodings_are_two_whole_passes(faces, kinds, name):
     """x' = P(x, edited) + sigma' (x - P(x, plain)) / sigma, each P by a call of the whole model."""
     import comfy.samplers
 
     model, _, _, direction, _ = kinds[name]
-    unet = module("unet")
+    host = faces.module("nodes.host")
 
     def twice(outer, x, sigmas, extra_args=None, callback=None, disable=None):
         options = extra_args["model_options"]
-        edited = unet.inject(model, direction, [0.7]).model_options["transformer_options"]["patches"]
+        edited = host.inject(model, direction, [0.7]).model_options["transformer_options"]["patches"]
         patched = {**options, "transformer_options": {**options["transformer_options"], "patches": edited}}
         for i in range(len(sigmas) - 1):
             sigma = sigmas[i] * x.new_ones(len(x))
@@ -88,21 +75,21 @@ def test_two_decodings_are_two_whole_passes(module, kinds, name):
         return x
 
     whole = run(kinds[name], comfy.samplers.KSAMPLER(twice))
-    halves = run(kinds[name], asyrp(module, direction, 0.7))
+    halves = run(kinds[name], asyrp(faces, direction, 0.7))
     torch.testing.assert_close(halves, whole, atol=2e-4, rtol=1e-4)
-    assert not torch.allclose(halves, run(kinds[name], asyrp(module, direction, 0.0)), atol=1e-2)
+    assert not torch.allclose(halves, run(kinds[name], asyrp(faces, direction, 0.0)), atol=1e-2)
 
 
 @pytest.mark.parametrize("name", ["demo", "sd"])
-def test_with_the_edit_in_both_terms_it_is_the_symmetric_sampler(module, kinds, name):
+def test_with_the_edit_in_both_terms_it_is_the_symmetric_sampler(faces, kinds, name):
     model, (positive, negative), latent, direction, cfg = kinds[name]
-    injected = module("unet").inject(model, direction, [0.7])
+    injected = faces.module("nodes.host").inject(model, direction, [0.7])
     symmetric = core_sample(injected, "euler", sigmas(model, 4), positive, negative, latent, 5, cfg)
-    both = run(kinds[name], asyrp(module, direction, 0.0), model=injected)
+    both = run(kinds[name], asyrp(faces, direction, 0.0), model=injected)
     torch.testing.assert_close(both, symmetric, atol=1e-6, rtol=0)
 
 
-def test_the_encoder_runs_once_and_the_decoder_twice(module, kinds):
+def test_the_encoder_runs_once_and_the_decoder_twice(faces, kinds):
     model, _, _, direction, _ = kinds["demo"]
     network, calls = model.model.diffusion_model, {"encoder": 0, "decoder": 0}
     hooks = [
@@ -110,33 +97,33 @@ def test_the_encoder_runs_once_and_the_decoder_twice(module, kinds):
         network.up_blocks[0].register_forward_hook(lambda *_: calls.update(decoder=calls["decoder"] + 1)),
     ]
     try:
-        run(kinds["demo"], asyrp(module, direction, 1.0))
+        run(kinds["demo"], asyrp(faces, direction, 1.0))
     finally:
         for hook in hooks:
             hook.remove()
     assert calls == {"encoder": 4, "decoder": 8}
 
 
-def test_nothing_is_left_on_the_model(module, kinds):
+def test_nothing_is_left_on_the_model(faces, kinds):
     model, (positive, negative), latent, direction, cfg = kinds["sd"]
     before = core_sample(model, "euler", sigmas(model, 4), positive, negative, latent, 5, cfg)
-    run(kinds["sd"], asyrp(module, direction, 2.0))
+    run(kinds["sd"], asyrp(faces, direction, 2.0))
     after = core_sample(model, "euler", sigmas(model, 4), positive, negative, latent, 5, cfg)
     assert torch.equal(before, after)
 
 
-def test_a_direction_of_another_model_is_refused(module, kinds):
+def test_a_direction_of_another_model_is_refused(faces, kinds):
     with pytest.raises(ValueError, match="another kind of model"):
-        run(kinds["sd"], asyrp(module, kinds["demo"][3], 1.0))
+        run(kinds["sd"], asyrp(faces, kinds["demo"][3], 1.0))
 
 
-def test_a_second_pass_split_into_other_batches_gives_the_same_picture(module, kinds, monkeypatch):
+def test_a_second_pass_split_into_other_batches_gives_the_same_picture(faces, kinds, monkeypatch):
     """ComfyUI joins prompts in a batch by the memory that is free just then."""
     from comfy.model_patcher import ModelPatcher
 
     direction, calls = kinds["sd"][3], []
-    plain, joined = (run(kinds["sd"], asyrp(module, direction, strength)) for strength in (0.0, 0.7))
+    plain, joined = (run(kinds["sd"], asyrp(faces, direction, strength)) for strength in (0.0, 0.7))
     monkeypatch.setattr(ModelPatcher, "get_free_memory", lambda *_: (1 << 40) * (calls.append(1) or len(calls) % 2))
-    split = run(kinds["sd"], asyrp(module, direction, 0.7))
+    split = run(kinds["sd"], asyrp(faces, direction, 0.7))
     # other batches differ in the last bits, which cfg 7 makes larger: but by nothing beside the edit
     assert (split - joined).abs().max() < 0.01 * (joined - plain).abs().max()

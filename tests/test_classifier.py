@@ -16,8 +16,8 @@ LABELS = ["smile", "age", "glasses"]
 
 @pytest.fixture(scope="module")
 def classifier(pack):
-    importlib.import_module(f"{pack.__name__}.nodes.folders").register_folders()
-    return importlib.import_module(f"{pack.__name__}.nodes.classifier")
+    importlib.import_module(f"{pack.__name__}.nodes.host.paths").register_folders()
+    return importlib.import_module(f"{pack.__name__}.nodes.host.classifier")
 
 
 @pytest.fixture(autouse=True)
@@ -67,18 +67,18 @@ def pipeline_scores(folder, images, labels=LABELS):
     return torch.tensor([[row[label] for label in labels] for row in rows])
 
 
-def test_the_demo_classifier_says_what_its_network_says(pack, classifier):
+def test_the_demo_classifier_says_what_its_network_says(nodes_of_pack, pack, classifier):
     attributes = importlib.import_module(f"{pack.__name__}.demo.attributes")
-    network = attributes.AttributeClassifier.load(classifier.DEMO_FOLDER)
+    network = attributes.AttributeClassifier.load(classifier.DEMO_CLASSIFIER_FOLDER)
     images = torch.rand(6, 64, 64, 3, generator=torch.Generator().manual_seed(0))
-    loaded, columns = classifier.HSpaceLoadClassifier.execute(classifier.DEMO).result
+    loaded, columns = nodes_of_pack.HSpaceLoadClassifier.execute("demo attributes (built in)").result
     assert loaded.columns == network.attributes
     assert columns == ", ".join(network.attributes)
     torch.testing.assert_close(loaded.scores(images), network.scores(images.permute(0, 3, 1, 2) * 2 - 1))
 
 
 def test_the_demo_classifier_takes_pictures_of_any_size_and_ignores_alpha(classifier):
-    judge = classifier.load_demo()
+    judge = classifier.load_classifier("demo attributes (built in)")
     images = torch.rand(2, 8, 8, 3, generator=torch.Generator().manual_seed(0))
     images = images.repeat_interleave(8, 1).repeat_interleave(8, 2)
     larger = images.repeat_interleave(2, 1).repeat_interleave(2, 2)
@@ -90,9 +90,9 @@ def test_the_demo_classifier_takes_pictures_of_any_size_and_ignores_alpha(classi
 @pytest.mark.parametrize(
     "problem_type", [None, "single_label_classification", "multi_label_classification", "regression"]
 )
-def test_a_hugging_face_classifier_says_what_transformers_pipeline_says(classifier, folder, problem_type):
+def test_a_hugging_face_classifier_says_what_a_pipeline_says(nodes_of_pack, classifier, folder, problem_type):
     saved = save_resnet(folder / "tiny", problem_type)
-    judge, columns = classifier.HSpaceLoadClassifier.execute("tiny").result
+    judge, columns = nodes_of_pack.HSpaceLoadClassifier.execute("tiny").result
     expected = pipeline_scores(saved, pictures())
     assert columns == "smile, age, glasses"
     assert expected.std(0).max() > 0.01  # else any constant would do
@@ -119,31 +119,31 @@ def test_pictures_are_prepared_as_the_classifiers_own_settings_say(classifier, f
     torch.testing.assert_close(scores, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_weights_that_may_hold_code_are_refused(classifier, folder):
+def test_weights_that_may_hold_code_are_refused(nodes_of_pack, classifier, folder):
     save_resnet(folder / "tiny", safe=False)
     with pytest.raises(ValueError, match=r"no safetensors: got config.json, .*pytorch_model.bin, wanted model.saf"):
-        classifier.HSpaceLoadClassifier.execute("tiny")
+        nodes_of_pack.HSpaceLoadClassifier.execute("tiny")
 
 
-def test_a_folder_that_transformers_cannot_read_is_refused_with_its_name(classifier, folder):
+def test_a_folder_that_transformers_cannot_read_is_refused_with_its_name(nodes_of_pack, classifier, folder):
     saved = save_resnet(folder / "tiny")
     config = json.loads((saved / "config.json").read_text())
     (saved / "config.json").write_text(json.dumps(config | {"model_type": "unheard_of", "architectures": None}))
     with pytest.raises(ValueError, match="can't load the classifier tiny"):
-        classifier.HSpaceLoadClassifier.execute("tiny")
+        nodes_of_pack.HSpaceLoadClassifier.execute("tiny")
     (saved / "config.json").write_text(json.dumps(config))
     (saved / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0notjson!")
     with pytest.raises(ValueError, match="can't load the classifier tiny"):
-        classifier.HSpaceLoadClassifier.execute("tiny")
+        nodes_of_pack.HSpaceLoadClassifier.execute("tiny")
 
 
-def test_a_name_that_is_not_in_the_list_is_refused(classifier, folder):
+def test_a_name_that_is_not_in_the_list_is_refused(nodes_of_pack, classifier, folder):
     save_resnet(folder / "tiny")
     outside = folder / "tiny" / ".." / "tiny"
     assert (outside / "config.json").exists()
     for name in ("../x", "tiny/../tiny", str(outside)):
         with pytest.raises(ValueError, match="wanted one of: demo attributes .built in., tiny"):
-            classifier.HSpaceLoadClassifier.execute(name)
+            nodes_of_pack.HSpaceLoadClassifier.execute(name)
 
 
 def rewrite_weights(path, change):
@@ -152,18 +152,18 @@ def rewrite_weights(path, change):
     save_file(change(load_file(path)), path, {"format": "pt"})
 
 
-def test_a_network_that_was_never_trained_to_classify_is_refused(classifier, folder):
+def test_a_network_that_was_never_trained_to_classify_is_refused(nodes_of_pack, classifier, folder):
     path = save_resnet(folder / "tiny") / "model.safetensors"
     rewrite_weights(path, lambda weights: {k: v for k, v in weights.items() if not k.startswith("classifier")})
     with pytest.raises(ValueError, match="tiny is no whole classifier: got no weights for classifier.1.bias"):
-        classifier.HSpaceLoadClassifier.execute("tiny")
+        nodes_of_pack.HSpaceLoadClassifier.execute("tiny")
 
 
-def test_weights_of_another_size_are_refused_with_the_folders_name(classifier, folder):
+def test_weights_of_another_size_are_refused_with_the_folders_name(nodes_of_pack, classifier, folder):
     path = save_resnet(folder / "tiny") / "model.safetensors"
     rewrite_weights(path, lambda weights: weights | {"classifier.1.bias": torch.zeros(4)})
     with pytest.raises(ValueError, match="can't load the classifier tiny"):
-        classifier.HSpaceLoadClassifier.execute("tiny")
+        nodes_of_pack.HSpaceLoadClassifier.execute("tiny")
 
 
 def test_a_classifier_can_be_unloaded_and_used_again(classifier, folder):

@@ -27,9 +27,9 @@ def direction(pack, model):
 
 
 @pytest.fixture(scope="module")
-def edit(unet, direction):
+def edit(host, direction):
     """`edit(model)` injects the direction at strength 1."""
-    return partial(unet.inject, direction=direction, strengths=[1.0])
+    return partial(host.inject, direction=direction, strengths=[1.0])
 
 
 def of_node(module: str, name: str, *settings):
@@ -72,12 +72,12 @@ def companion(request):
     return COMPANIONS[request.param], partial(ksampler, latent=latent)
 
 
-def test_a_companion_and_an_edit_both_act_in_either_order_and_leave_nothing(companion, model, unet, direction, edit):
+def test_a_companion_and_an_edit_both_act_in_either_order_and_leave_nothing(companion, model, host, direction, edit):
     accompany, sample = companion
     base, patches = sample(model), patches_of(model)
     alone = sample(accompany(model))
     assert not torch.allclose(alone, base, atol=1e-3)
-    assert torch.equal(sample(unet.inject(accompany(model), direction, [0.0])), alone)
+    assert torch.equal(sample(host.inject(accompany(model), direction, [0.0])), alone)
     edited = sample(edit(accompany(model)))
     assert torch.equal(sample(accompany(edit(model))), edited)
     assert not torch.allclose(edited, alone, atol=1e-3)
@@ -116,7 +116,7 @@ def controlled(strength=1.0):
     )
 
 
-def test_an_edit_is_added_to_what_a_controlnet_makes_of_h(model, unet, direction, edit):
+def test_an_edit_is_added_to_what_a_controlnet_makes_of_h(model, host, direction, edit):
     prompts, middle, residual = controlled(), [], []
     network = prompts["positive"][0][1]["control"].control_model
     middle_block = model.model.diffusion_model.middle_block
@@ -138,15 +138,15 @@ def test_an_edit_is_added_to_what_a_controlnet_makes_of_h(model, unet, direction
     plain = ksampler(model, LATENT, **prompts)
     assert not torch.allclose(plain, ksampler(model, LATENT), atol=1e-3)
     assert not torch.allclose(edited, plain, atol=1e-3)
-    assert torch.equal(ksampler(unet.inject(model, direction, [0.0]), LATENT, **prompts), plain)
+    assert torch.equal(ksampler(host.inject(model, direction, [0.0]), LATENT, **prompts), plain)
 
 
 @pytest.fixture
-def recorded(unet):
+def recorded(host):
     """What is recorded of h at one step."""
 
     def record(model, branch, **prompts):
-        recording, recorder = unet.record(model, branch)
+        recording, recorder = host.record(model, branch)
         ksampler(recording, LATENT, steps=1, **prompts)
         return recorder.trajectory()[1]
 
@@ -165,9 +165,9 @@ def test_the_pass_of_a_guidance_is_not_recorded(model, recorded, name, branch):
     torch.testing.assert_close(recorded(COMPANIONS[name](model), branch), recorded(model, branch), rtol=2e-3, atol=2e-3)
 
 
-def test_the_pass_of_sag_counts_as_positive(model, unet, direction):
+def test_the_pass_of_sag_counts_as_positive(model, host, direction):
     for apply_to, edited in ("positive", [1, 1]), ("negative", [1, 0]):
-        edit = partial(unet.inject, direction=direction, strengths=[1.0], apply_to=apply_to)
+        edit = partial(host.inject, direction=direction, strengths=[1.0], apply_to=apply_to)
         patched, before, after = probed(COMPANIONS["SAG"](model), edit)
         ksampler(patched, LATENT, steps=1)
         assert [len(chunks) for chunks in before.kinds] == [2, 1]
@@ -177,8 +177,8 @@ def test_the_pass_of_sag_counts_as_positive(model, unet, direction):
 
 @pytest.mark.parametrize("name", ["FreeU", "FreeU_V2", "PAG", "SAG", "HyperTile", "deep shrink"])
 def test_a_pixel_ddpm_refuses_what_it_would_not_serve(pack, name):
-    load = importlib.import_module(f"{pack.__name__}.nodes.load")
-    demo, _, _, pixels = load.HSpaceLoadDDPM.execute(load.DEMO).result
+    load = importlib.import_module(f"{pack.__name__}.nodes.capture.load_ddpm")
+    demo, _, _, pixels = load.HSpaceLoadDDPM.execute(load.DEMO_MODEL).result
     with pytest.raises(ValueError, match="can be patched at its bottleneck only"):
         ksampler(COMPANIONS[name](demo), pixels)
     with pytest.raises(ValueError, match="got control, wanted"):

@@ -15,8 +15,8 @@ LATENT = {"samples": torch.zeros(1, 4, 32, 32)}
 @pytest.fixture(scope="module")
 def kinds(pack):
     """Both kinds of model: (model, empty latent, direction)."""
-    load = importlib.import_module(f"{pack.__name__}.nodes.load")
-    demo, _, _, pixels = load.HSpaceLoadDDPM.execute(load.DEMO).result
+    load = importlib.import_module(f"{pack.__name__}.nodes.capture.load_ddpm")
+    demo, _, _, pixels = load.HSpaceLoadDDPM.execute(load.DEMO_MODEL).result
     tiny = sd15()
     return {
         "sd": (tiny, LATENT, random_direction(pack, tiny, (64, 4, 4))),
@@ -34,23 +34,23 @@ def sd(kinds):
     return kinds["sd"]
 
 
-def test_each_area_gets_the_whole_edit_in_its_own_size(sd, unet):
+def test_each_area_gets_the_whole_edit_in_its_own_size(sd, host):
     import nodes
 
     model, latent, direction = sd
     right = nodes.ConditioningSetArea().append(conditioning(3), 128, 256, 128, 0, 1.0)[0]
     prompt = nodes.ConditioningCombine().combine(conditioning(1), right)[0]
     for apply_to, chosen in ("both", (0, 1)), ("positive", (0,)):
-        patched, before, after = probed(model, lambda m, to=apply_to: unet.inject(m, direction, [1.0], apply_to=to))
+        patched, before, after = probed(model, lambda m, to=apply_to: host.inject(m, direction, [1.0], apply_to=to))
         edited = ksampler(patched, latent, prompt)
         assert {h.shape[2:] for h in before.h} == {(4, 4), (4, 2)}
         assert_edited(before, after, direction, chosen)
         assert not torch.allclose(edited, ksampler(model, latent, prompt), atol=1e-3)
-    assert torch.equal(ksampler(unet.inject(model, direction, [0.0]), latent, prompt), ksampler(model, latent, prompt))
+    assert torch.equal(ksampler(host.inject(model, direction, [0.0]), latent, prompt), ksampler(model, latent, prompt))
 
 
 @pytest.mark.parametrize("bounds, sizes", [("default", {(4, 4)}), ("mask bounds", {(4, 2), (4, 4)})])
-def test_every_prompt_of_a_region_is_edited(sd, unet, bounds, sizes):
+def test_every_prompt_of_a_region_is_edited(sd, host, bounds, sizes):
     import nodes
 
     model, latent, direction = sd
@@ -61,16 +61,16 @@ def test_every_prompt_of_a_region_is_edited(sd, unet, bounds, sizes):
         for seed, mask in ((1, left), (3, 1 - left))
     ]
     prompt = nodes.ConditioningCombine().combine(*regions)[0]
-    patched, before, after = probed(model, lambda m: unet.inject(m, direction, [1.0]))
+    patched, before, after = probed(model, lambda m: host.inject(m, direction, [1.0]))
     ksampler(patched, latent, prompt)
     assert sum(chunks.count(0) for chunks in before.kinds) == 4  # two prompts at each of two steps
     assert {h.shape[2:] for h in before.h} == sizes
     assert_edited(before, after, direction)
 
 
-def test_a_picture_in_a_batch_is_the_picture_alone(kind, unet):
+def test_a_picture_in_a_batch_is_the_picture_alone(kind, host):
     model, latent, direction = kind
-    patched = unet.inject(model, direction, [1.0])
+    patched = host.inject(model, direction, [1.0])
     batch = ksampler(patched, {"samples": latent["samples"].repeat(3, 1, 1, 1)})
     for i in range(3):
         alone = ksampler(patched, {**latent, "batch_index": [i]})
@@ -78,19 +78,19 @@ def test_a_picture_in_a_batch_is_the_picture_alone(kind, unet):
         torch.testing.assert_close(batch[i : i + 1], alone, rtol=1e-3, atol=1e-3)
 
 
-def test_img2img_is_edited_and_a_window_counts_from_pure_noise(kind, unet):
+def test_img2img_is_edited_and_a_window_counts_from_pure_noise(kind, host):
     model, latent, direction = kind
     picture = {"samples": ksampler(model, latent)}
-    plain, again = (ksampler(each, picture, denoise=0.5) for each in (model, unet.inject(model, direction, [0.0])))
+    plain, again = (ksampler(each, picture, denoise=0.5) for each in (model, host.inject(model, direction, [0.0])))
     assert torch.equal(again, plain)
-    window = partial(unet.inject, model, direction, [1.0])
+    window = partial(host.inject, model, direction, [1.0])
     assert not torch.allclose(ksampler(window(), picture, denoise=0.5), plain, atol=1e-3)
     assert not torch.allclose(ksampler(window(start_percent=0.5), picture, denoise=0.5), plain, atol=1e-3)
     # The first half of the sampling is what denoise 0.5 leaves out.
     assert torch.equal(ksampler(window(end_percent=0.45), picture, denoise=0.5), plain)
 
 
-def test_inpainting_edits_inside_its_mask_only(kind, unet):
+def test_inpainting_edits_inside_its_mask_only(kind, host):
     import nodes
 
     model, latent, direction = kind
@@ -98,7 +98,7 @@ def test_inpainting_edits_inside_its_mask_only(kind, unet):
     mask = torch.zeros(height, width)
     mask[:, : width // 2] = 1
     picture = nodes.SetLatentNoiseMask().set_mask({"samples": ksampler(model, latent)}, mask)[0]
-    change = ksampler(unet.inject(model, direction, [1.0]), picture) - ksampler(model, picture)
+    change = ksampler(host.inject(model, direction, [1.0]), picture) - ksampler(model, picture)
     # core interpolates the mask and blends x with it: what it holds fixed is so but for float32's rounding
     assert change[..., width // 2 :].abs().max() < 1e-5
     assert change[..., : width // 2].abs().max() > 1e-3
@@ -114,9 +114,9 @@ def split(first, second, latent, at, steps=4):
     return sample(second, "disable", *settings, half, at, steps, "disable")[0]["samples"]
 
 
-def test_a_run_split_in_two_is_the_whole_run_and_a_window_may_end_where_it_is_split(kind, unet):
+def test_a_run_split_in_two_is_the_whole_run_and_a_window_may_end_where_it_is_split(kind, host):
     model, latent, direction = kind
-    window = partial(unet.inject, model, direction, [0.3])
+    window = partial(host.inject, model, direction, [0.3])
     early, late, all_of_it = window(end_percent=0.5), window(start_percent=0.5), window()
     for whole, first, second in (
         (all_of_it, all_of_it, all_of_it),
@@ -131,12 +131,12 @@ def test_a_run_split_in_two_is_the_whole_run_and_a_window_may_end_where_it_is_sp
     assert not torch.allclose(ksampler(early, latent, steps=4), ksampler(late, latent, steps=4), atol=1e-2)
 
 
-def test_a_hires_fix_gets_the_edit_resized(kind, unet):
+def test_a_hires_fix_gets_the_edit_resized(kind, host):
     import nodes
 
     model, latent, direction = kind
     height, width = (side * 3 // 2 for side in latent["samples"].shape[2:])
-    edit = partial(unet.inject, direction=direction, strengths=[1.0])
+    edit = partial(host.inject, direction=direction, strengths=[1.0])
     small = {"samples": ksampler(edit(model), latent)}
     large = nodes.LatentUpscale().upscale(small, "bilinear", width * 8, height * 8, "disabled")[0]
     assert large["samples"].shape[2:] == (height, width)
@@ -160,20 +160,20 @@ def as_on_a_gpu(model):
 
 
 @pytest.mark.parametrize("first", ["base", "edit"])
-def test_a_compiled_model_is_edited_whatever_it_was_run_with_before(sd, unet, first):
+def test_a_compiled_model_is_edited_whatever_it_was_run_with_before(sd, host, first):
     from comfy_extras.nodes_torch_compile import TorchCompileModel
 
     model, latent, direction = as_on_a_gpu(sd[0]), *sd[1:]
-    unet.require_bottleneck(compiled := TorchCompileModel.execute(model, "eager").result[0])
-    base, weak, strong = (ksampler(unet.inject(model, direction, [s]), latent, cfg=1.0) for s in (0.0, 1.0, 2.0))
+    host.require_bottleneck(compiled := TorchCompileModel.execute(model, "eager").result[0])
+    base, weak, strong = (ksampler(host.inject(model, direction, [s]), latent, cfg=1.0) for s in (0.0, 1.0, 2.0))
     try:
         if first == "base":
             assert torch.equal(ksampler(compiled, latent, cfg=1.0), base)
         for strength, wanted in (1.0, weak), (2.0, strong):
-            assert torch.equal(ksampler(unet.inject(compiled, direction, [strength]), latent, cfg=1.0), wanted)
-        after = TorchCompileModel.execute(unet.inject(model, direction, [2.0]), "eager").result[0]
+            assert torch.equal(ksampler(host.inject(compiled, direction, [strength]), latent, cfg=1.0), wanted)
+        after = TorchCompileModel.execute(host.inject(model, direction, [2.0]), "eager").result[0]
         assert torch.equal(ksampler(after, latent, cfg=1.0), strong)
-        recording, recorder = unet.record(compiled, "positive")
+        recording, recorder = host.record(compiled, "positive")
         ksampler(recording, latent, cfg=1.0)
         assert len(recorder.trajectory()[0]) == 2
         assert torch.equal(ksampler(compiled, latent, cfg=1.0), base)
@@ -181,9 +181,9 @@ def test_a_compiled_model_is_edited_whatever_it_was_run_with_before(sd, unet, fi
         torch.compiler.reset()
 
 
-def test_moving_a_model_does_not_change_the_direction_in_it(sd, unet):
+def test_moving_a_model_does_not_change_the_direction_in_it(sd, host):
     model, latent, direction = sd
-    before, patched = direction.delta.clone(), unet.inject(model, direction, [1.0])
+    before, patched = direction.delta.clone(), host.inject(model, direction, [1.0])
     edited = ksampler(patched, latent)
     for target in torch.float16, torch.device("cpu"), torch.bfloat16:
         patched.model_patches_to(target)
@@ -196,12 +196,12 @@ def test_moving_a_model_does_not_change_the_direction_in_it(sd, unet):
     assert direction.delta.dtype == torch.float32
 
 
-def test_a_model_that_is_mostly_offloaded_is_edited_the_same(pack, unet):
+def test_a_model_that_is_mostly_offloaded_is_edited_the_same(pack, host):
     import comfy.sd
 
     model = sd15()
     with_lora = comfy.sd.load_lora_for_models(model, None, lora(model), 0.8, 0.0)[0]
-    patched = unet.inject(with_lora, random_direction(pack, model, (64, 4, 4)), [1.0])
+    patched = host.inject(with_lora, random_direction(pack, model, (64, 4, 4)), [1.0])
     edited = ksampler(patched, LATENT)
     for starve in (
         lambda: patched.partially_unload(torch.device("cpu"), 1 << 40),

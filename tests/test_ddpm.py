@@ -6,6 +6,10 @@ import json
 import pytest
 import torch
 
+from tools.comfyui import ROOT
+
+DEMO = ROOT / "demo" / "ddpm"
+
 pytestmark = pytest.mark.comfy
 
 TINY = {
@@ -34,7 +38,7 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 @pytest.fixture(scope="module")
 def load(pack):
-    return importlib.import_module(f"{pack.__name__}.nodes.load")
+    return importlib.import_module(f"{pack.__name__}.nodes.capture.load_ddpm")
 
 
 @pytest.fixture
@@ -45,7 +49,7 @@ def folder(tmp_path):
 
 @pytest.fixture(params=["demo, v prediction", "tiny, epsilon"])
 def trained(request, load, folder):
-    return load.DEMO_FOLDER if request.param.startswith("demo") else folder
+    return DEMO if request.param.startswith("demo") else folder
 
 
 def save_model(folder, config):
@@ -189,7 +193,7 @@ def test_a_trajectory_equals_ddim_of_diffusers(load, trained, eta):
 
 
 def test_the_patch_point_fires_once_a_model_call_with_h_and_the_timestep(load):
-    model, calls = load.load_ddpm(load.DEMO_FOLDER), []
+    model, calls = load.load_ddpm(DEMO), []
     config = model.model.diffusion_model.config
 
     def watch(args):
@@ -217,7 +221,7 @@ def test_what_a_patch_returns_is_decoded(load, folder):
 def test_the_nodes_outputs_make_a_picture_with_core_nodes(load):
     import nodes
 
-    model, vae, conditioning, latent = load.HSpaceLoadDDPM.execute(load.DEMO).args
+    model, vae, conditioning, latent = load.HSpaceLoadDDPM.execute(load.DEMO_MODEL).args
     (both,) = nodes.ConditioningCombine().combine(conditioning, conditioning)
     (zeroed,) = nodes.ConditioningZeroOut().zero_out(both)
     (sampled,) = nodes.KSampler().sample(model, 0, 2, 2.0, "euler_ancestral", "normal", both, zeroed, latent)
@@ -243,7 +247,7 @@ def test_a_name_that_is_not_in_the_list_is_refused(load, folder, name, monkeypat
 
     (folder.parent / "models").mkdir()
     monkeypatch.setattr(folder_paths, "get_folder_paths", lambda kind: [str(folder.parent / "models")])
-    assert list(load.model_folders()) == [load.DEMO]
+    assert list(load.model_folders()) == [load.DEMO_MODEL]
     with pytest.raises(ValueError, match=f'got "{name}", wanted one of'):
         load.model_folder(name)
 

@@ -76,7 +76,7 @@ def test_only_the_two_intended_pairs_of_attributes_are_correlated(faces):
     assert np.abs(correlations).max() < 5 / np.sqrt(4000)
 
 
-def test_classifier_judges_fresh_renders_as_well_as_its_card_says(classifier):
+def test_classifier_objectives_fresh_renders_as_well_as_its_card_says(classifier):
     folder = DEMO / "classifier"
     promised = json.loads((folder / "config.json").read_text())["held_out"]
     accuracy = classifier.held_out_accuracy(classifier.AttributeClassifier.load(folder), n=200, seed=77)

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.comfy
 
 @pytest.fixture(scope="module")
 def draw(pack):
-    node = importlib.import_module(f"{pack.__name__}.nodes.faces").HSpaceDrawFaces
+    node = importlib.import_module(f"{pack.__name__}.nodes.capture.draw_faces").HSpaceDrawFaces
     return lambda count, seed, fixed="": node.execute(count, seed, fixed).result[0]
 
 

@@ -43,8 +43,8 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def record(pack):
-    importlib.import_module(f"{pack.__name__}.nodes.folders").register_folders()
-    return importlib.import_module(f"{pack.__name__}.nodes.record")
+    importlib.import_module(f"{pack.__name__}.nodes.host.paths").register_folders()
+    return importlib.import_module(f"{pack.__name__}.nodes.host.bank_recording")
 
 
 @pytest.fixture(scope="module")
@@ -139,23 +139,24 @@ def test_a_disk_that_fills_while_learning(faces, tmp_path, monkeypatch):
         model=faces.model, vae=faces.vae, prompts=(faces.empty, faces.empty), latent=faces.latent,
         sigmas=faces.sigmas(2), cfg=1.0,
     )  # fmt: skip
-    judge = faces.module("nodes.judge").classifier_judge(faces.module("nodes.classifier").load_demo(), "smile", [])
-    school = faces.module("nodes.school").School
+    host = faces.module("nodes.host")
+    objective = host.classifier_objective(host.load_classifier("demo attributes (built in)"), "smile", [])
+    trainer = host.Trainer
     with folder_of("hspace_banks", tmp_path / "whole") as folder:
-        whole = learn(faces, kind, judge, count=3)[0]
+        whole = learn(faces, kind, objective, count=3)[0]
         states = contents(folder)
     with folder_of("hspace_banks", tmp_path / "filled") as folder, contextmanager(limited_disk)(folder) as disk:
-        monkeypatch.setattr(school, "teach", after(2, school.teach, disk.fill))
+        monkeypatch.setattr(trainer, "train_round", after(2, trainer.train_round, disk.fill))
         with pytest.raises(ValueError, match="Could not write learning.*free some disk space"):
-            learn(faces, kind, judge, count=3)
+            learn(faces, kind, objective, count=3)
         assert list(contents(folder)) == ["learning.safetensors"]
         disk.free()
-        assert learn(faces, kind, judge, count=3)[0] == whole
+        assert learn(faces, kind, objective, count=3)[0] == whole
         assert contents(folder) == states
 
 
 def save(faces, direction, name: str, replace: bool = True) -> None:
-    faces.module("nodes.files").HSpaceSaveDirection.execute(direction, name, replace)
+    faces.node("HSpaceSaveDirection").execute(direction, name, replace)
 
 
 def test_a_full_disk_keeps_the_file_that_was_to_be_replaced(faces, disk):
@@ -351,7 +352,7 @@ def main() -> None:
     spec = importlib.util.spec_from_file_location("hspace_pack", start, submodule_search_locations=folders)
     sys.modules["hspace_pack"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules["hspace_pack"])
-    record, tiny = importlib.import_module("hspace_pack.nodes.record"), sd15()
+    record, tiny = importlib.import_module("hspace_pack.nodes.host.bank_recording"), sd15()
     print("ready", flush=True)
     for line in sys.stdin:
         with folder_of("hspace_banks", sys.argv[1]):

@@ -24,8 +24,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutants import PLACES, SIZES, VALUES, Reader, change_list, clear, mutant, mutant_text, place, readers
 
-from directions import Learner
-from directions.files import write_whole
+from directions import Learner, write_whole
+from tools.comfyui import ROOT
 
 INPUTS = int(os.environ.get("FUZZ_INPUTS", "8000"))
 SECONDS = 5.0
@@ -124,18 +124,18 @@ def test_something_else_in_a_files_place_is_refused(reader, name, what):
 @pytest.fixture
 def learner(pack, tmp_path):
     """The reader of what an interrupted run has learnt, which lives beside ComfyUI."""
-    school = importlib.import_module(f"{pack.__name__}.nodes.school")
+    trainer = importlib.import_module(f"{pack.__name__}.nodes.host.trainer")
     plain = SimpleNamespace(shape=(2, 2, 2), scale=torch.ones(2))
-    begun = Learner(plain.shape, plain.scale, 0.1)
+    learner = Learner(plain.shape, plain.scale, 0.1)
     for row in (0, 1):
-        begun.follow(row, begun.delta(row).square().sum())
-    begun.losses += [0.5, 0.25]
+        learner.step(row, learner.delta(row).square().sum())
+    learner.losses += [0.5, 0.25]
     file = tmp_path / "learning.safetensors"
-    write_whole(begun.state(), file, {"recipe": "{}"})
+    write_whole(learner.state_dict(), file, {"recipe": "{}"})
 
     def read(path):
-        found = school.begun(plain, school.EACH_TIMESTEP, 0.1, school.learnt(path, 40), path)
-        assert found.found().isfinite().all() and found.found().shape == (2, 2, 2, 2)
+        found = trainer.start_learner(plain, trainer.EACH_TIMESTEP, 0.1, trainer.read_checkpoint(path, 40), path)
+        assert found.deltas().isfinite().all() and found.deltas().shape == (2, 2, 2, 2)
 
     return Reader("learner", file, file.read_bytes(), mutant, read)
 
@@ -147,8 +147,8 @@ def test_a_mutant_of_what_was_learnt_is_read_or_refused(learner):
 
 @pytest.mark.comfy
 def test_mutants_of_a_models_settings_are_read_or_refused(pack, tmp_path):
-    files = importlib.import_module(f"{pack.__name__}.nodes.ddpm_files")
-    settings = importlib.import_module(f"{pack.__name__}.nodes.ddpm_settings")
+    files = importlib.import_module(f"{pack.__name__}.nodes.host.pixel_ddpm.files")
+    settings = importlib.import_module(f"{pack.__name__}.nodes.host.pixel_ddpm.settings")
     config = {"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear", "num_train_timesteps": 1000}
     (tmp_path / "model").mkdir()
 
@@ -163,9 +163,9 @@ def test_mutants_of_a_models_settings_are_read_or_refused(pack, tmp_path):
 @pytest.mark.comfy
 def test_mutants_of_a_models_config_are_read_or_refused(pack, tmp_path):
     """Built, but without weights that belong to it."""
-    unet = importlib.import_module(f"{pack.__name__}.nodes.pixel_unet")
-    files = importlib.import_module(f"{pack.__name__}.nodes.ddpm_files")
-    folder = importlib.import_module(f"{pack.__name__}.nodes.load").DEMO_FOLDER
+    pixel_unet = importlib.import_module(f"{pack.__name__}.nodes.host.pixel_ddpm.unet")
+    files = importlib.import_module(f"{pack.__name__}.nodes.host.pixel_ddpm.files")
+    folder = ROOT / "demo" / "ddpm"
     weights = files.read_weights(folder / "diffusion_pytorch_model.safetensors")
     whole = (folder / "config.json").read_bytes()
 
@@ -178,7 +178,7 @@ def test_mutants_of_a_models_config_are_read_or_refused(pack, tmp_path):
         return json.dumps(config).encode()
 
     read = Reader("config", tmp_path / "config.json", whole, lie,
-                  lambda path: unet.build_pixel_unet(files.read_json(path), weights))  # fmt: skip
+                  lambda path: pixel_unet.build_pixel_unet(files.read_json(path), weights))  # fmt: skip
     try_many(read, INPUTS // 40)
 
 

@@ -21,11 +21,11 @@ def cut(modules, model, positive, negative, cfg=1.0, latent=None, branch="positi
 
     found = []
     schedule = sigmas(model, 3)
-    watched = modules("halves").at_sigmas(
+    watched = modules("host.split_passes").visit_at_sigmas(
         model, lambda sigma, halves: found.append(halves), {float(schedule[1])}, branch
     )
     with torch.inference_mode():  # as ComfyUI runs nodes
-        latents = modules("sampling").sample(
+        latents = modules("host.sampling").sample(
             watched, positive=positive, negative=negative, cfg=cfg,
             sampler=comfy.samplers.sampler_object("euler"), sigmas=schedule,
             latent=latent or {"samples": torch.zeros(1, 4, 16, 16)}, seeds=seeds, on_step=lambda x0: None,
@@ -80,7 +80,7 @@ def test_watching_changes_no_picture_and_leaves_nothing_behind(modules, sd):
     _, watched = cut(modules, sd, conditioning(1), conditioning(2))
     import comfy.samplers
 
-    plain = modules("sampling").sample(
+    plain = modules("host.sampling").sample(
         sd, positive=conditioning(1), negative=conditioning(2), cfg=1.0,
         sampler=comfy.samplers.sampler_object("euler"), sigmas=sigmas(sd, 3),
         latent={"samples": torch.zeros(1, 4, 16, 16)}, seeds=[3], on_step=lambda x0: None,
@@ -143,7 +143,7 @@ def test_a_compiled_model_that_ran_before_is_cut_as_well(modules):
     halves, latents = cut(modules, model, positive, negative)
     compiled = TorchCompileModel.execute(model, "eager").result[0]
     try:
-        modules("sampling").sample(
+        modules("host.sampling").sample(
             compiled, positive=positive, negative=negative, cfg=1.0, sampler=euler, sigmas=sigmas(model, 3),
             latent={"samples": torch.zeros(1, 4, 16, 16)}, seeds=(3,), on_step=lambda x0: None,
         )  # fmt: skip

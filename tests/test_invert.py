@@ -32,7 +32,7 @@ def renders():
 
 @pytest.fixture
 def invert(pack, faces, tmp_path):
-    node = importlib.import_module(f"{pack.__name__}.nodes.invert").HSpaceInvertImage
+    node = importlib.import_module(f"{pack.__name__}.nodes.capture.invert_image").HSpaceInvertImage
 
     def invert(latents, steps=10, method=FRIENDLY, skip=0, model=None, prompts=None, cfg=1.0, batch_size=8, **changed):
         model = model or faces.model
@@ -109,21 +109,21 @@ def test_a_picture_does_not_depend_on_its_batch(invert, renders):
 
 
 def test_an_edit_at_strength_0_is_the_picture_and_at_2_is_not(pack, invert, faces, renders):
-    unet = importlib.import_module(f"{pack.__name__}.nodes.unet")
+    host = importlib.import_module(f"{pack.__name__}.nodes.host")
     found, direction = invert(renders), faces.direction("random", 0)
     plain = sampled(faces.model, found, (faces.empty, faces.empty))
-    still = sampled(unet.inject(faces.model, direction, [0.0]), found, (faces.empty, faces.empty))
-    moved = sampled(unet.inject(faces.model, direction, [2.0]), found, (faces.empty, faces.empty))
+    still = sampled(host.inject(faces.model, direction, [0.0]), found, (faces.empty, faces.empty))
+    moved = sampled(host.inject(faces.model, direction, [2.0]), found, (faces.empty, faces.empty))
     assert torch.equal(still, plain)
     assert (moved - plain).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("method", [FRIENDLY, DDIM])
 def test_the_bank_holds_what_the_replay_sees(pack, invert, faces, renders, method):
-    unet = importlib.import_module(f"{pack.__name__}.nodes.unet")
+    host = importlib.import_module(f"{pack.__name__}.nodes.host")
     found = invert(renders, 5, method)
     bank = found[4]
-    watched, recorder = unet.record(faces.model, "positive")
+    watched, recorder = host.record(faces.model, "positive")
     sampled(watched, found, (faces.empty, faces.empty))
     timesteps, h = recorder.trajectory()
     assert torch.equal(bank.timesteps, timesteps)

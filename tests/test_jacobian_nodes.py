@@ -18,7 +18,7 @@ def faces(pack):
 
 @pytest.fixture(scope="module")
 def find(pack, faces):
-    node = importlib.import_module(f"{pack.__name__}.nodes.jacobian").HSpaceFindJacobian
+    node = importlib.import_module(f"{pack.__name__}.nodes.find.jacobian").HSpaceFindJacobian
 
     def find(percents="0.5", count=2, protect_outside=0, mask=None, seed=5, latent=None, steps=4):
         with torch.inference_mode():
@@ -36,7 +36,7 @@ def found(find):
 
 
 def explore(pack, faces, directions, **changed):
-    node = importlib.import_module(f"{pack.__name__}.nodes.explore").HSpaceExplore
+    node = importlib.import_module(f"{pack.__name__}.nodes.inject.explore").HSpaceExplore
     options = dict(seed=5, strengths="-2, 0, 2", first=1, rows=9) | changed
     return node.execute(
         faces.model, faces.empty, faces.empty, faces.euler, faces.sigmas(4), faces.latent, faces.vae, directions,
@@ -76,16 +76,16 @@ def test_the_directions_repeat_exactly(find, found):
 
 def test_a_singular_value_is_the_change_of_eps_by_a_unit_of_h(pack, faces, find):
     """Measured on the whole model, by its denoised picture with and without a small step along the direction."""
-    unet = importlib.import_module(f"{pack.__name__}.nodes.unet")
+    host = importlib.import_module(f"{pack.__name__}.nodes.host")
     directions, _, _ = find(percents="0", count=1)
     schedule = faces.sigmas(4)
     direction, size = directions[0], 1e-2
-    sampling = importlib.import_module(f"{pack.__name__}.nodes.sampling")
+    sampling = importlib.import_module(f"{pack.__name__}.nodes.host.sampling")
     predicted = []
     for strength in (0.0, size):
         seen: list = []
         sampling.sample(
-            unet.inject(faces.model, direction, [strength]), positive=faces.empty, negative=faces.empty, cfg=1.0,
+            host.inject(faces.model, direction, [strength]), positive=faces.empty, negative=faces.empty, cfg=1.0,
             sampler=faces.euler, sigmas=schedule[:2], latent=faces.latent, seeds=[5], on_step=seen.append,
         )  # fmt: skip
         predicted.append(seen[0].double())
@@ -136,7 +136,7 @@ def test_bad_input_says_what_is_wanted(find, options, message):
 
 
 def test_difference_maps_are_white_where_nothing_changes_and_bluest_where_most_does(pack):
-    picture = importlib.import_module(f"{pack.__name__}.nodes.picture")
+    picture = importlib.import_module(f"{pack.__name__}.nodes.ui.sheets")
     plain = torch.zeros(1, 4, 4, 3)
     edited = torch.zeros(2, 2, 4, 4, 3)
     edited[0, 1, 0, 0], edited[1, 0, 1, 1] = 252 / 255, 63 / 255  # whole steps of 8 bits

@@ -15,7 +15,7 @@ COLUMNS, STRENGTHS = ("smile", "age"), (1.0, 0.5)
 
 @pytest.fixture(scope="module")
 def judge(faces):
-    return faces.module("nodes.classifier").load_demo()
+    return faces.module("nodes.host.classifier").load_classifier("demo attributes (built in)")
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def edits(faces):
 
 @pytest.fixture(scope="module")
 def measure(faces, judge, edits):
-    execute = faces.module("nodes.leakage").HSpaceLeakage.execute
+    execute = faces.node("HSpaceLeakage").execute
 
     def measure(columns="", strengths="1, 0.5", pictures=PICTURES, repeats=REPEATS, batch_size=3, also=None, span=None):
         directions = {f"direction{i}": edit for i, edit in enumerate(edits)}
@@ -53,7 +53,7 @@ def table_of(text):
 
 def changes_by_hand(faces, judge, edit, strength, column):
     """One change for each repeat, each picture sampled alone."""
-    unet, sampling = faces.module("nodes.unet"), faces.module("nodes.sampling")
+    host, sampling = faces.module("nodes.host"), faces.module("nodes.host.sampling")
 
     def scores(model, seed):
         latents = sampling.sample(
@@ -62,7 +62,7 @@ def changes_by_hand(faces, judge, edit, strength, column):
         )  # fmt: skip
         return judge.scores(faces.vae.decode(latents))[0, judge.columns.index(column)]
 
-    edited = unet.inject(faces.model, edit, [strength])
+    edited = host.inject(faces.model, edit, [strength])
     repeats = []
     for repeat in range(REPEATS):
         seeds = range(FIRST_SEED + repeat * PICTURES, FIRST_SEED + (repeat + 1) * PICTURES)
@@ -127,7 +127,7 @@ def test_columns_that_do_not_fit_the_edits_are_refused(measure, columns):
 
 
 def test_names_that_are_no_columns_are_refused_where_none_are_typed(faces, judge):
-    columns_of = faces.module("nodes.leakage").columns_of
+    columns_of = faces.module("nodes.combine.leakage").columns_of
     found = replace(faces.direction("my edit", 0), recipe='{"column": "smile"}')
     assert columns_of([found, replace(faces.direction("age", 1), recipe="3")], [], judge) == ["smile", "age"]
     with pytest.raises(ValueError, match="got my edit, age for 2 directions"):

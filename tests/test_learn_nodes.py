@@ -1,4 +1,4 @@
-"""Judges that have a gradient, Learn Direction under them, and Choose Edit Window."""
+"""Objectives, and Learn Direction under them."""
 
 from types import SimpleNamespace
 
@@ -17,18 +17,18 @@ TEXTS = "a smiling face", "a face"
 
 @pytest.fixture(scope="module")
 def demo_classifier(faces):
-    return faces.module("nodes.classifier").load_demo()
+    return faces.module("nodes.host.classifier").load_classifier("demo attributes (built in)")
 
 
 @pytest.fixture(scope="module")
-def judges(faces):
-    return faces.module("nodes.judge")
+def objectives(faces):
+    return faces.module("nodes.host.objective")
 
 
 @pytest.fixture(scope="module")
-def clip_judge(judges):
+def clip_objective(objectives):
     text, image = transformers_halves()
-    return judges.text_judge(comfy_clip(text.state_dict()), comfy_vision(image), *TEXTS)
+    return objectives.text_objective(comfy_clip(text.state_dict()), comfy_vision(image), *TEXTS)
 
 
 @pytest.fixture(autouse=True)
@@ -65,15 +65,25 @@ def sd():
 
 
 def learn(
-    faces, kind, judge, *, rounds=2, span="constant", count=6, batch=3, keep=0.3, rate=0.02, sampler="euler_ancestral"
+    faces,
+    kind,
+    objective,
+    *,
+    rounds=2,
+    span="constant",
+    count=6,
+    batch=3,
+    keep=0.3,
+    rate=0.02,
+    sampler="euler_ancestral",
 ):
     """Its four outputs. In inference mode, as ComfyUI runs nodes."""
     import comfy.samplers
 
     with torch.inference_mode():
-        return faces.module("nodes.learn").HSpaceLearnDirection.execute(
+        return faces.node("HSpaceLearnDirection").execute(
             kind.model, *kind.prompts, comfy.samplers.sampler_object(sampler), kind.sigmas, kind.latent, kind.vae,
-            judge, "smile", span, count, 50, rounds, rate, keep, batch, kind.cfg, "positive",
+            objective, "smile", span, count, 50, rounds, rate, keep, batch, kind.cfg, "positive",
         ).result  # fmt: skip
 
 
@@ -83,55 +93,55 @@ def losses(file) -> list[float]:
     return load_file(file)["losses"].tolist()
 
 
-def test_a_classifier_judge_sees_the_scores_in_the_order_asked_for(judges, demo_classifier):
-    judge = judges.classifier_judge(demo_classifier, "age", ["smile"])
+def test_a_classifier_objective_sees_the_scores_in_the_order_asked_for(objectives, demo_classifier):
+    objective = objectives.classifier_objective(demo_classifier, "age", ["smile"])
     images = pictures(n=3, height=64, width=64)
     scores = demo_classifier.scores(images)
     wanted = scores[:, [demo_classifier.columns.index(name) for name in ("age", "smile")]]
-    torch.testing.assert_close(judge.look(images.movedim(-1, 1)), wanted)
+    torch.testing.assert_close(objective.features(images.movedim(-1, 1)), wanted)
 
 
-def test_a_hugging_face_judge_sees_what_scores_say_up_to_rounding_and_has_a_gradient(faces, judges, tmp_path):
-    classifier = faces.module("nodes.classifier").load_hugging_face(save_resnet(tmp_path / "tiny"))
-    judge = judges.classifier_judge(classifier, classifier.columns[1], [])
+def test_a_hugging_face_judge_sees_what_scores_say_up_to_rounding_and_has_a_gradient(faces, objectives, tmp_path):
+    classifier = faces.module("nodes.host.classifier").load_hugging_face(save_resnet(tmp_path / "tiny"))
+    objective = objectives.classifier_objective(classifier, classifier.columns[1], [])
     images = pictures(n=3)
-    with faces.module("nodes.derivatives").derivatives():
+    with faces.module("nodes.host.derivatives").derivatives():
         given = images.movedim(-1, 1).clone().requires_grad_()
-        seen = judge.look(given)
+        seen = objective.features(given)
         (gradient,) = torch.autograd.grad(seen.sum(), given)
     torch.testing.assert_close(seen.detach(), classifier.scores(images)[:, 1:2], atol=2e-3, rtol=0)  # bytes
     assert gradient.abs().max() > 0
 
 
-def test_a_text_judge_sees_what_clip_vision_says_up_to_rounding(judges):
+def test_a_text_judge_sees_what_clip_vision_says_up_to_rounding(objectives):
     text, image = transformers_halves()
     vision = comfy_vision(image)
-    judge = judges.text_judge(comfy_clip(text.state_dict()), vision, *TEXTS)
+    objective = objectives.text_objective(comfy_clip(text.state_dict()), vision, *TEXTS)
     for size in ((64, 64), (80, 96)):
         images = pictures(n=3, height=size[0], width=size[1])
         wanted = normalize(vision.encode_image(images)["image_embeds"], dim=-1)
-        torch.testing.assert_close(judge.look(images.movedim(-1, 1)), wanted, atol=5e-3, rtol=0)  # bytes
+        torch.testing.assert_close(objective.features(images.movedim(-1, 1)), wanted, atol=5e-3, rtol=0)  # bytes
 
 
 @pytest.mark.parametrize("kind", ["demo", "sd"])
-def test_predictions_are_those_the_sampler_reports(faces, judges, clip_judge, request, kind):
+def test_predictions_are_those_the_sampler_reports(faces, objectives, clip_objective, request, kind):
     import comfy.samplers
 
-    lesson, kind = faces.module("nodes.lesson"), request.getfixturevalue(kind)
-    survey, reported = lesson.Survey(clip_judge, kind.vae), []
-    faces.module("nodes.sampling").sample(
-        lesson.watched(kind.model, kind.sigmas, "positive", survey, learning=False), positive=kind.prompts[0],
+    host, kind = faces.module("nodes.host"), request.getfixturevalue(kind)
+    baseline_pass, reported = host.BaselinePass(clip_objective, kind.vae), []
+    faces.module("nodes.host.sampling").sample(
+        host.visit_steps(kind.model, kind.sigmas, "positive", baseline_pass, learning=False), positive=kind.prompts[0],
         negative=kind.prompts[1], cfg=1.0, sampler=comfy.samplers.sampler_object("euler"), sigmas=kind.sigmas,
         latent=kind.latent, seeds=[3, 4], on_step=reported.append,
     )  # fmt: skip
     wanted = torch.stack([kind.model.model.process_latent_out(x0) for x0 in reported])
-    torch.testing.assert_close(survey.plain().predictions, wanted, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(baseline_pass.baseline().predictions, wanted, atol=1e-4, rtol=1e-4)
 
 
-def test_the_direction_does_what_the_judge_wants_on_other_seeds(faces, demo, judges, demo_classifier):
-    judge = judges.classifier_judge(demo_classifier, "smile", ["age"])
-    direction, *_ = learn(faces, demo, judge, rounds=6, count=16, batch=8)
-    injected = faces.module("nodes.unet").inject(demo.model, direction, [1.0])
+def test_the_direction_does_what_the_judge_wants_on_other_seeds(faces, demo, objectives, demo_classifier):
+    objective = objectives.classifier_objective(demo_classifier, "smile", ["age"])
+    direction, *_ = learn(faces, demo, objective, rounds=6, count=16, batch=8)
+    injected = faces.module("nodes.host").inject(demo.model, direction, [1.0])
     moved = []
     for model in (demo.model, injected):
         made = [
@@ -147,149 +157,136 @@ def test_the_direction_does_what_the_judge_wants_on_other_seeds(faces, demo, jud
 
 
 @pytest.mark.parametrize(("span", "rows"), [("constant", 1), ("each timestep", 4)])
-def test_learning_goes_on_where_it_stopped_to_the_bit(faces, demo, judges, demo_classifier, banks, span, rows):
-    judge = judges.classifier_judge(demo_classifier, "smile", [])
-    learn(faces, demo, judge, rounds=2, span=span)
+def test_learning_goes_on_where_it_stopped_to_the_bit(faces, demo, objectives, demo_classifier, banks, span, rows):
+    objective = objectives.classifier_objective(demo_classifier, "smile", [])
+    learn(faces, demo, objective, rounds=2, span=span)
     (file,) = banks.rglob("learning.safetensors")
     halfway = losses(file)
-    resumed = learn(faces, demo, judge, rounds=4, span=span)[0]
+    resumed = learn(faces, demo, objective, rounds=4, span=span)[0]
     assert len(resumed.delta) == rows
     assert losses(file)[:2] == halfway
     file.unlink()
-    assert torch.equal(learn(faces, demo, judge, rounds=4, span=span)[0].delta, resumed.delta)
+    assert torch.equal(learn(faces, demo, objective, rounds=4, span=span)[0].delta, resumed.delta)
 
 
-def test_what_is_interrupted_loses_one_round_at_most(faces, demo, judges, demo_classifier, banks, monkeypatch):
+def test_what_is_interrupted_loses_one_round_at_most(faces, demo, objectives, demo_classifier, banks, monkeypatch):
     import comfy.model_management
 
-    judge = judges.classifier_judge(demo_classifier, "smile", [])
-    whole = learn(faces, demo, judge, rounds=3)[0]
+    objective = objectives.classifier_objective(demo_classifier, "smile", [])
+    whole = learn(faces, demo, objective, rounds=3)[0]
     (file,) = banks.rglob("learning.safetensors")
     file.unlink()
-    write = faces.module("nodes.learn").write_whole
+    write = faces.module("nodes.find.learn").write_whole
 
     def stop_after_two(tensors, path, metadata):
         write(tensors, path, metadata)
         comfy.model_management.interrupt_current_processing(len(tensors["losses"]) == 2)
 
-    monkeypatch.setattr(faces.module("nodes.learn"), "write_whole", stop_after_two)
+    monkeypatch.setattr(faces.module("nodes.find.learn"), "write_whole", stop_after_two)
     with pytest.raises(comfy.model_management.InterruptProcessingException):
-        learn(faces, demo, judge, rounds=3)
+        learn(faces, demo, objective, rounds=3)
     assert len(losses(file)) == 2
-    assert torch.equal(learn(faces, demo, judge, rounds=3)[0].delta, whole.delta)
+    assert torch.equal(learn(faces, demo, objective, rounds=3)[0].delta, whole.delta)
 
 
-def test_under_clip_and_guidance_the_loss_falls(faces, sd, clip_judge, banks):
-    learn(faces, sd, clip_judge, rounds=16, count=3, keep=0.0, rate=0.1, sampler="euler")
+def test_under_clip_and_guidance_the_loss_falls(faces, sd, clip_objective, banks):
+    learn(faces, sd, clip_objective, rounds=16, count=3, keep=0.0, rate=0.1, sampler="euler")
     (file,) = banks.rglob("learning.safetensors")
     assert losses(file)[-1] < losses(file)[0] - 0.1  # of at most 2, and of random networks
 
 
-def test_a_sampler_that_evaluates_steps_twice_learns_once_from_each(faces, sd, clip_judge, banks):
+def test_a_sampler_that_evaluates_steps_twice_learns_once_from_each(faces, sd, clip_objective, banks):
     from safetensors.torch import load_file
 
-    learn(faces, sd, clip_judge, rounds=2, count=3, span="each timestep", sampler="heun")
+    learn(faces, sd, clip_objective, rounds=2, count=3, span="each timestep", sampler="heun")
     (file,) = banks.rglob("learning.safetensors")
     assert [load_file(file)[f"{row} step"].item() for row in range(3)] == [2.0, 2.0, 2.0]
 
 
-def test_nothing_is_left_on_the_model(faces, sd, clip_judge):
+def test_nothing_is_left_on_the_model(faces, sd, clip_objective):
     run = lambda: core_sample(sd.model, "euler", sd.sigmas, *sd.prompts, sd.latent, 5, 7.0)  # noqa: E731
     before = run()
-    learn(faces, sd, clip_judge, rounds=1, count=3)
+    learn(faces, sd, clip_objective, rounds=1, count=3)
     assert torch.equal(run(), before)
     assert not any(weight.grad is not None for weight in sd.model.model.parameters())
 
 
-def test_pictures_plot_and_info_tell_what_was_learnt(faces, demo, judges, demo_classifier):
-    judge = judges.classifier_judge(demo_classifier, "smile", [])
-    _, plot, sheet, info = learn(faces, demo, judge, rounds=1)
+def test_pictures_plot_and_info_tell_what_was_learnt(faces, demo, objectives, demo_classifier):
+    objective = objectives.classifier_objective(demo_classifier, "smile", [])
+    _, plot, sheet, info = learn(faces, demo, objective, rounds=1)
     assert plot.ndim == sheet.ndim == 4
     assert "smile" in info
     assert "after 1 rounds" in info
-
-
-def test_the_window_is_where_the_curves_cross(faces, demo, judges, demo_classifier):
-    judge = judges.classifier_judge(demo_classifier, "smile", ["age", "skin"])
-    choose = faces.module("nodes.window").HSpaceChooseEditWindow.execute
-
-    def at(settled, clean):
-        run = demo.model, *demo.prompts, faces.sigmas(10), demo.latent, demo.vae, judge
-        return choose(*run, 8, 0, settled, clean, 1.0, "positive").result
-
-    until, boost, plot, info = at(0.2, 0.5)
-    assert 0.2 < until < 0.8 < boost < 1  # Kwon et al.: .49 and .83 on their faces
-    assert at(0.1, 0.5)[0] >= until
-    assert at(2.0, 0.0)[:2] == (0.0, 1.0)
-    assert f"{until:g}" in info
-    assert plot.ndim == 4
 
 
 @pytest.mark.parametrize(
     ("column", "others", "message"),
     [("grin", [], '"grin"'), ("smile", ["smile"], "each once"), ("smile", ["age", "grin"], '"grin"')],
 )
-def test_columns_that_the_classifier_lacks_are_refused(judges, demo_classifier, column, others, message):
+def test_columns_that_the_classifier_lacks_are_refused(objectives, demo_classifier, column, others, message):
     with pytest.raises(ValueError, match=message):
-        judges.classifier_judge(demo_classifier, column, others)
+        objectives.classifier_objective(demo_classifier, column, others)
 
 
-def test_two_texts_that_say_the_same_are_refused(judges):
+def test_two_texts_that_say_the_same_are_refused(objectives):
     text, image = transformers_halves()
     with pytest.raises(ValueError, match="same to CLIP"):
-        judges.text_judge(comfy_clip(text.state_dict()), comfy_vision(image), "a face", "a face")
+        objectives.text_objective(comfy_clip(text.state_dict()), comfy_vision(image), "a face", "a face")
 
 
-def test_a_judge_that_sees_nan_is_refused(faces, demo, judges, demo_classifier):
+def test_a_judge_that_sees_nan_is_refused(faces, demo, objectives, demo_classifier):
     from dataclasses import replace
 
     broken = replace(
-        judges.classifier_judge(demo_classifier, "smile", []), _look=lambda pictures: pictures.mean((2, 3)) * torch.nan
+        objectives.classifier_objective(demo_classifier, "smile", []),
+        _features=lambda pictures: pictures.mean((2, 3)) * torch.nan,
     )
     with pytest.raises(ValueError, match="sees NaN"):
         learn(faces, demo, broken)
 
 
-def test_a_judge_without_a_gradient_is_refused(faces, demo, judges, demo_classifier):
+def test_a_judge_without_a_gradient_is_refused(faces, demo, objectives, demo_classifier):
     from dataclasses import replace
 
     blind = replace(
-        judges.classifier_judge(demo_classifier, "smile", []), _look=lambda pictures: pictures.detach().mean((2, 3))
+        objectives.classifier_objective(demo_classifier, "smile", []),
+        _features=lambda pictures: pictures.detach().mean((2, 3)),
     )
     with pytest.raises(ValueError, match="no gradient"):
         learn(faces, demo, blind)
 
 
-def test_a_judge_that_sees_no_difference_is_refused(faces, demo, judges, demo_classifier):
+def test_a_judge_that_sees_no_difference_is_refused(faces, demo, objectives, demo_classifier):
     from dataclasses import replace
 
     blind = replace(
-        judges.classifier_judge(demo_classifier, "smile", []), _look=lambda pictures: pictures.mean((2, 3)) * 0
+        objectives.classifier_objective(demo_classifier, "smile", []),
+        _features=lambda pictures: pictures.mean((2, 3)) * 0,
     )
     with pytest.raises(ValueError, match="the same in all 6 pictures"):
         learn(faces, demo, blind)
 
 
-def test_a_sampler_that_leaves_the_schedule_is_refused(faces, demo, judges, demo_classifier):
-    judge = judges.classifier_judge(demo_classifier, "smile", [])
+def test_a_sampler_that_leaves_the_schedule_is_refused(faces, demo, objectives, demo_classifier):
+    objective = objectives.classifier_objective(demo_classifier, "smile", [])
     with pytest.raises(ValueError, match="steps of its own"):
-        learn(faces, demo, judge, batch=1, count=2, sampler="dpm_adaptive")
+        learn(faces, demo, objective, batch=1, count=2, sampler="dpm_adaptive")
 
 
-def test_learning_that_was_damaged_on_disk_is_named(faces, demo, judges, demo_classifier, banks):
-    judge = judges.classifier_judge(demo_classifier, "smile", [])
-    learn(faces, demo, judge, rounds=1)
+def test_learning_that_was_damaged_on_disk_is_named(faces, demo, objectives, demo_classifier, banks):
+    objective = objectives.classifier_objective(demo_classifier, "smile", [])
+    learn(faces, demo, objective, rounds=1)
     (file,) = banks.rglob("learning.safetensors")
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(ValueError, match="delete learning.safetensors"):
-        learn(faces, demo, judge, rounds=2)
+        learn(faces, demo, objective, rounds=2)
 
 
-def test_fewer_rounds_than_were_learnt_are_refused_and_nothing_is_lost(faces, demo, judges, demo_classifier, banks):
-    judge = judges.classifier_judge(demo_classifier, "smile", [])
-    learn(faces, demo, judge, rounds=2)
+def test_fewer_rounds_than_were_learnt_are_refused_and_nothing_is_lost(faces, demo, objectives, demo_classifier, banks):
+    objective = objectives.classifier_objective(demo_classifier, "smile", [])
+    learn(faces, demo, objective, rounds=2)
     (file,) = banks.rglob("learning.safetensors")
     before = file.read_bytes()
     with pytest.raises(ValueError, match="got rounds 1, wanted 2 or more"):
-        learn(faces, demo, judge, rounds=1)
+        learn(faces, demo, objective, rounds=1)
     assert file.read_bytes() == before

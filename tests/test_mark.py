@@ -10,7 +10,7 @@ BLUE, ORANGE = (0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)
 
 @pytest.fixture(scope="module")
 def mark(faces, bank):
-    execute = faces.module("nodes.mark").HSpaceMarkExamples.execute
+    execute = faces.node("HSpaceMarkExamples").execute
 
     def mark(positive="", negative="", page=1, per_page=60, size=64):
         return execute(bank, faces.vae, positive, negative, page, per_page, size).result

@@ -6,7 +6,7 @@ import os
 import unicodedata
 
 import pytest
-from demo_faces import folder_of
+from demo_faces import folder_of, node_classes
 from planted import bank as planted_bank
 from planted import direction, trajectories
 
@@ -112,9 +112,9 @@ def test_a_shard_that_is_a_link_out_of_the_bank_is_refused(tmp_path):
 
 
 @pytest.fixture
-def nodes(pack):
-    importlib.import_module(f"{pack.__name__}.nodes.folders").register_folders()
-    return lambda name: importlib.import_module(f"{pack.__name__}.nodes.{name}")
+def nodes(host, pack):
+    importlib.import_module(f"{pack.__name__}.nodes.host.paths").register_folders()
+    return node_classes(pack)
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def packs_direction(pack):
 def test_save_direction_writes_nowhere_under_a_hostile_name(nodes, models, packs_direction, tmp_path, name):
     before = everything(tmp_path)
     with pytest.raises(ValueError, match="can't be a file name|leads out of"):
-        nodes("files").HSpaceSaveDirection.execute(packs_direction, name, True)
+        nodes.HSpaceSaveDirection.execute(packs_direction, name, True)
     assert everything(tmp_path) == before
 
 
@@ -153,7 +153,7 @@ def test_save_direction_writes_nowhere_under_a_hostile_name(nodes, models, packs
 def test_the_name_in_a_strangers_file_does_not_choose_another_place(nodes, models, packs_direction, tmp_path, own):
     before = everything(tmp_path)
     try:
-        nodes("files").HSpaceSaveDirection.execute(packs_direction.renamed(own), "", False)
+        nodes.HSpaceSaveDirection.execute(packs_direction.renamed(own), "", False)
     except ValueError:
         assert everything(tmp_path) == before
     else:
@@ -164,7 +164,7 @@ def test_the_name_in_a_strangers_file_does_not_choose_another_place(nodes, model
 @pytest.mark.parametrize("ending", ["", ".safetensors"])
 @pytest.mark.parametrize("name", [*HOSTILE, "../outside/secret", "folder/../../outside/secret", "circle"], ids=shown)
 def test_load_direction_reads_nothing_under_a_hostile_name(nodes, models, name, ending):
-    node = nodes("files").HSpaceLoadDirection
+    node = nodes.HSpaceLoadDirection
     if name != "circle":  # ComfyUI lists what is there, also what can't be read
         assert isinstance(node.validate_inputs(name + ending), str)
     with pytest.raises((ValueError, FileNotFoundError, OSError)):
@@ -173,8 +173,8 @@ def test_load_direction_reads_nothing_under_a_hostile_name(nodes, models, name, 
 
 @pytest.mark.comfy
 def test_a_name_in_another_unicode_form_is_another_name(nodes, models, packs_direction):
-    node = nodes("files").HSpaceLoadDirection
-    nodes("files").HSpaceSaveDirection.execute(packs_direction, "caf\xe9", False)
+    node = nodes.HSpaceLoadDirection
+    nodes.HSpaceSaveDirection.execute(packs_direction, "caf\xe9", False)
     assert node.validate_inputs("caf\xe9.safetensors") is True
     assert node.execute("caf\xe9.safetensors").result[0].name == "caf\xe9"
     twin = unicodedata.normalize("NFD", "caf\xe9.safetensors")
@@ -187,15 +187,15 @@ def test_a_name_in_another_unicode_form_is_another_name(nodes, models, packs_dir
 @pytest.mark.parametrize("name", ["folder/secret.safetensors", "file.safetensors"])
 def test_load_direction_refuses_a_link_out_of_the_folder(nodes, models, name):
     with pytest.raises(ValueError, match="leads out of"):
-        nodes("files").HSpaceLoadDirection.execute(name)
+        nodes.HSpaceLoadDirection.execute(name)
 
 
 @pytest.mark.comfy
 @pytest.mark.parametrize("name", ["", *HOSTILE], ids=shown)
-def test_a_bank_is_kept_in_the_banks_folder_or_refused(nodes, tmp_path, name):
+def test_a_bank_is_kept_in_the_banks_folder_or_refused(host, nodes, tmp_path, name):
     with folder_of("hspace_banks", tmp_path / "banks") as root:
         try:
-            folder = nodes("record").bank_folder(name, "recipe")
+            folder = host.bank_folder(name, "recipe")
         except ValueError as error:
             assert "can't be a file name" in str(error)
         else:
@@ -204,12 +204,12 @@ def test_a_bank_is_kept_in_the_banks_folder_or_refused(nodes, tmp_path, name):
 
 
 @pytest.mark.comfy
-def test_a_bank_that_is_a_link_out_of_the_folder_is_refused(nodes, tmp_path):
+def test_a_bank_that_is_a_link_out_of_the_folder_is_refused(host, nodes, tmp_path):
     with folder_of("hspace_banks", tmp_path / "banks") as root:
         root.mkdir()
-        nodes("record").bank_folder("faces", "recipe").symlink_to(tmp_path)
+        host.bank_folder("faces", "recipe").symlink_to(tmp_path)
         with pytest.raises(ValueError, match="leads out of banks"):
-            nodes("record").bank_folder("faces", "recipe")
+            host.bank_folder("faces", "recipe")
 
 
 @pytest.mark.comfy
@@ -223,18 +223,18 @@ def test_a_model_a_classifier_and_a_score_file_are_found_in_a_list_alone(nodes, 
         folder_of("hspace_banks", tmp_path / "hspace_banks"),
     ):
         for call in (
-            nodes("load").HSpaceLoadDDPM.execute,
-            nodes("load").HSpaceLoadDDPM.fingerprint_inputs,
-            nodes("classifier").HSpaceLoadClassifier.execute,
-            lambda name: nodes("scores").HSpaceScoreFile.execute(None, name),
-            lambda name: nodes("scores").HSpaceScoreFile.fingerprint_inputs(None, name),
+            nodes.HSpaceLoadDDPM.execute,
+            nodes.HSpaceLoadDDPM.fingerprint_inputs,
+            nodes.HSpaceLoadClassifier.execute,
+            lambda name: nodes.HSpaceScoreFile.execute(None, name),
+            lambda name: nodes.HSpaceScoreFile.fingerprint_inputs(None, name),
         ):
             with pytest.raises(ValueError, match=r"(?s)got .*wanted one of"):
                 call(name)
 
 
 @pytest.mark.comfy
-def test_what_is_no_file_is_not_listed_and_does_not_stop_the_list(nodes, tmp_path):
+def test_what_is_no_file_is_not_listed_and_does_not_stop_the_list(host, nodes, tmp_path):
     (tmp_path / "scores.csv").write_text("seed,smile\n1,2\n")
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "circle.csv").symlink_to(tmp_path / "circle.csv")
@@ -249,18 +249,18 @@ def test_what_is_no_file_is_not_listed_and_does_not_stop_the_list(nodes, tmp_pat
         folder_of("hspace_classifiers", tmp_path),
         folder_of("diffusers", tmp_path),
     ):
-        assert list(nodes("scores").score_files()) == ["deep/config.json", "scores.csv"]
-        assert list(nodes("classifier").classifier_folders()) == [nodes("classifier").DEMO, "deep"]
-        assert list(nodes("load").model_folders()) == [nodes("load").DEMO]
+        assert list(host.score_files()) == ["deep/config.json", "scores.csv"]
+        assert list(host.classifier_folders()) == [host.DEMO_CLASSIFIER, "deep"]
+        assert list(host.model_folders()) == [host.DEMO_MODEL]
         with pytest.raises(ValueError, match="can't load the classifier deep|no safetensors"):
-            nodes("classifier").HSpaceLoadClassifier.execute("deep")
+            nodes.HSpaceLoadClassifier.execute("deep")
 
 
 @pytest.mark.comfy
-def test_a_model_folder_may_be_a_link_as_hugging_faces_cache_is_made_of_them(nodes, tmp_path):
+def test_a_model_folder_may_be_a_link_as_hugging_faces_cache_is_made_of_them(host, nodes, tmp_path):
     (tmp_path / "cache" / "model").mkdir(parents=True)
     (tmp_path / "cache" / "model" / "config.json").write_text(json.dumps({"_class_name": "UNet2DModel"}))
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "faces").symlink_to(tmp_path / "cache" / "model")
     with folder_of("diffusers", tmp_path / "models"), folder_of("hspace_classifiers", tmp_path / "models"):
-        assert "faces" in nodes("load").model_folders() and "faces" in nodes("classifier").classifier_folders()
+        assert "faces" in host.model_folders() and "faces" in host.classifier_folders()

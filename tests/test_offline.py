@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = [
     ROOT / "__init__.py",
-    *sorted((ROOT / "directions").glob("*.py")),
-    *sorted((ROOT / "nodes").glob("*.py")),
+    *sorted((ROOT / "directions").rglob("*.py")),
+    *sorted((ROOT / "nodes").rglob("*.py")),
     *(ROOT / "demo" / name for name in ("attributes.py", "faces.py")),
 ]
 BANNED_MODULES = {

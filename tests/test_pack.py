@@ -13,7 +13,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 NODES = [
     "HSpaceAsyrpSampler",
-    "HSpaceChooseEditWindow",
     "HSpaceCombine",
     "HSpaceCompare",
     "HSpaceDrawFaces",

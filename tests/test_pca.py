@@ -4,8 +4,8 @@ from planted import DEVIATIONS, TIMESTEPS, bank, trajectories
 from sklearn.decomposition import PCA
 from torch.nn.functional import cosine_similarity
 
-from directions import bank as bank_module
 from directions import find_components
+from directions.banks import bank as bank_module
 
 
 def test_planted_axes_are_found_in_order_at_every_timestep(tmp_path):

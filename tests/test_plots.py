@@ -11,7 +11,7 @@ pytestmark = pytest.mark.comfy
 
 @pytest.fixture
 def plots(pack):
-    return importlib.import_module(f"{pack.__name__}.nodes.plots")
+    return importlib.import_module(f"{pack.__name__}.nodes.ui.plots")
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_the_card_shows_norms_and_the_layout_over_the_picture(figures):
 
 @pytest.fixture
 def picture(pack):
-    return importlib.import_module(f"{pack.__name__}.nodes.picture")
+    return importlib.import_module(f"{pack.__name__}.nodes.ui.sheets")
 
 
 def sheet(picture, columns=("0", "+1"), rows=("seed 0", "seed 1"), title="age", **more):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from directions import followed, moved, noise_like
+from directions import norm_matched_noise, relative_distance, share_of_way
 
 
 def pictures(seed: int) -> torch.Tensor:
@@ -16,8 +16,10 @@ def pictures(seed: int) -> torch.Tensor:
 def test_a_picture_on_the_way_to_the_other_has_followed_by_its_share_of_the_way(share):
     own, other = pictures(0), pictures(1)
     changed = own + share * (other - own)
-    torch.testing.assert_close(followed(changed, own, other), torch.full((3,), share).double(), atol=1e-6, rtol=0)
-    torch.testing.assert_close(moved(changed, own, other), torch.full((3,), abs(share)).double(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(share_of_way(changed, own, other), torch.full((3,), share).double(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        relative_distance(changed, own, other), torch.full((3,), abs(share)).double(), atol=1e-6, rtol=0
+    )
 
 
 def test_what_is_at_right_angles_moves_a_picture_but_is_not_following():
@@ -25,14 +27,14 @@ def test_what_is_at_right_angles_moves_a_picture_but_is_not_following():
     way = (other - own).flatten(1)
     step = step.flatten(1) - (step.flatten(1) * way).sum(1, keepdim=True) / way.square().sum(1, keepdim=True) * way
     changed = own + step.reshape(own.shape)
-    assert followed(changed, own, other).abs().max() < 1e-6
-    assert moved(changed, own, other).min() > 0.1
+    assert share_of_way(changed, own, other).abs().max() < 1e-6
+    assert relative_distance(changed, own, other).min() > 0.1
 
 
 def test_noise_has_the_norm_of_the_difference_in_each_sample_at_each_timestep():
     difference = torch.randn(2, 3, 4, 5, 5, generator=torch.Generator().manual_seed(0))
     difference *= torch.tensor([1.0, 10.0, 0.1]).reshape(1, 3, 1, 1, 1)
-    noise = noise_like(difference, torch.Generator().manual_seed(1))
+    noise = norm_matched_noise(difference, torch.Generator().manual_seed(1))
     size = (2, 3, 4)
     torch.testing.assert_close(noise.square().sum(size), difference.square().sum(size))
     cosine = (noise * difference).sum() / noise.norm() / difference.norm()
@@ -41,7 +43,7 @@ def test_noise_has_the_norm_of_the_difference_in_each_sample_at_each_timestep():
 
 @pytest.fixture
 def probe(faces):
-    node = faces.module("nodes.probe").HSpaceProbe
+    node = faces.node("HSpaceProbe")
 
     def run(windows: str, sampler="euler", model=faces.model, cfg=1.0, pairs=1):
         import comfy.samplers
@@ -73,16 +75,16 @@ def test_guidance_changes_nothing_where_both_sides_are_the_same(probe):
 @pytest.mark.comfy
 def test_a_picture_with_its_own_h_put_back_stays_as_it_was(faces):
     """To float16, in which h is recorded."""
-    unet, sample = faces.module("nodes.unet"), faces.module("nodes.sampling").sample
+    host, sample = faces.module("nodes.host"), faces.module("nodes.host.sampling").sample
     run = dict(positive=faces.empty, negative=faces.empty, cfg=1.0, sampler=faces.euler, sigmas=faces.sigmas(4))
     run |= dict(latent=faces.latent, seeds=[0, 1], on_step=lambda x0: None)
-    recording, recorder = unet.record(faces.model, "positive")
+    recording, recorder = host.record(faces.model, "positive")
     plain = sample(recording, **run)
-    same = sample(unet.replace(faces.model, {"positive": recorder.h}, 0.0, 1.0), **run)
+    same = sample(host.substitute(faces.model, {"positive": recorder.h}, 0.0, 1.0), **run)
     torch.testing.assert_close(same, plain, atol=5e-3, rtol=0)
     swapped = {"positive": {t: h.flip(0) for t, h in recorder.h.items()}}
-    assert (sample(unet.replace(faces.model, swapped, 0.0, 1.0), **run) - plain).abs().max() > 0.2
-    assert torch.equal(sample(unet.replace(faces.model, swapped, 0.5, 0.5), **run), plain)
+    assert (sample(host.substitute(faces.model, swapped, 0.0, 1.0), **run) - plain).abs().max() > 0.2
+    assert torch.equal(sample(host.substitute(faces.model, swapped, 0.5, 0.5), **run), plain)
 
 
 @pytest.mark.comfy
@@ -97,8 +99,8 @@ def test_windows_that_make_no_sense_are_refused(probe, windows, message):
 
 @pytest.mark.comfy
 def test_a_sampler_that_chooses_its_own_steps_is_refused(faces):
-    unet, sample = faces.module("nodes.unet"), faces.module("nodes.sampling").sample
-    model = unet.replace(faces.model, {"positive": {500.0: torch.zeros(1, 128, 8, 8)}}, 0.0, 1.0)
+    host, sample = faces.module("nodes.host"), faces.module("nodes.host.sampling").sample
+    model = host.substitute(faces.model, {"positive": {500.0: torch.zeros(1, 128, 8, 8)}}, 0.0, 1.0)
     with pytest.raises(ValueError, match="chooses its own steps"):
         sample(
             model, positive=faces.empty, negative=faces.empty, cfg=1.0, sampler=faces.euler, sigmas=faces.sigmas(3),

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.comfy
 
 @pytest.fixture(scope="module")
 def record(pack):
-    importlib.import_module(f"{pack.__name__}.nodes.folders").register_folders()
-    return importlib.import_module(f"{pack.__name__}.nodes.record")
+    importlib.import_module(f"{pack.__name__}.nodes.host.paths").register_folders()
+    return importlib.import_module(f"{pack.__name__}.nodes.host.bank_recording")
 
 
 @pytest.fixture
@@ -52,7 +52,8 @@ def sample_bank(
     import comfy.samplers
 
     latent = {"samples": torch.zeros(1, 4, 16, 16)}
-    return record.HSpaceSampleBank.execute(
+    node = importlib.import_module("hspace_pack.nodes.capture.sample_bank").HSpaceSampleBank
+    return node.execute(
         model, positive or conditioning(1), conditioning(2),
         comfy.samplers.sampler_object(sampler), sigmas(model, steps), latent, name,
         count, first_seed, batch_size, cfg, branch,
@@ -182,7 +183,7 @@ def test_the_digest_is_the_same_in_another_process(record, model):
     paths = {
         "comfy": str(Path(comfy.samplers.__file__).parents[1]),
         "tests": str(here),
-        "digest": str(here.parent / "nodes" / "digest.py"),
+        "digest": str(here.parent / "nodes" / "host" / "fingerprint.py"),
     }
     output = subprocess.run([sys.executable, "-c", program.format(**paths)], capture_output=True, text=True, check=True)
     sampler = comfy.samplers.sampler_object("euler_ancestral")

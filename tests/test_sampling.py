@@ -33,7 +33,7 @@ BATCHED = {"rtol": 1e-3, "atol": 1e-3}
 
 @pytest.fixture(scope="module")
 def sampling(pack):
-    return importlib.import_module(f"{pack.__name__}.nodes.sampling")
+    return importlib.import_module(f"{pack.__name__}.nodes.host.sampling")
 
 
 @pytest.fixture(scope="module")

@@ -13,15 +13,15 @@ pytestmark = pytest.mark.comfy
 
 
 @pytest.fixture
-def nodes(pack, tmp_path):
+def nodes(pack, nodes_of_pack, tmp_path):
     """The two nodes, with models/hspace_directions moved to a folder of this test's own."""
     import folder_paths
 
-    importlib.import_module(f"{pack.__name__}.nodes.folders").register_folders()
+    importlib.import_module(f"{pack.__name__}.nodes.host.paths").register_folders()
     before = folder_paths.folder_names_and_paths["hspace_directions"]
     folder_paths.folder_names_and_paths["hspace_directions"] = ([str(tmp_path)], {".safetensors"})
     folder_paths.filename_list_cache.pop("hspace_directions", None)
-    yield importlib.import_module(f"{pack.__name__}.nodes.files")
+    yield nodes_of_pack
     folder_paths.folder_names_and_paths["hspace_directions"] = before
 
 

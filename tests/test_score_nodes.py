@@ -15,12 +15,12 @@ TEXTS = "a smiling face", "a serious face"
 
 @pytest.fixture(scope="module")
 def scores(faces):
-    return faces.module("nodes.scores")
+    return faces.nodes
 
 
 @pytest.fixture(scope="module")
 def text(faces):
-    return faces.module("nodes.text")
+    return faces.module("nodes.host.clip")
 
 
 @pytest.fixture
@@ -46,8 +46,8 @@ def resharded(faces, bank, folder, sizes):
     return faces.directions.open_bank(folder)
 
 
-def test_every_picture_is_judged_as_the_classifier_judges_it(faces, bank, scores):
-    judge = faces.module("nodes.classifier").load_demo()
+def test_every_picture_is_judged_as_the_classifier_objectives_it(faces, bank, scores):
+    judge = faces.module("nodes.host.classifier").load_classifier("demo attributes (built in)")
     result, info = scores.HSpaceScoreClassifier.execute(bank, faces.vae, judge, 5).result
     one_by_one = torch.cat([judge.scores(faces.vae.decode(bank.latents(i, i + 1))) for i in range(len(bank))])
     # float32 in a batch of another size
@@ -59,7 +59,7 @@ def test_every_picture_is_judged_as_the_classifier_judges_it(faces, bank, scores
 
 
 def test_scores_do_not_depend_on_the_batch_or_on_the_files_of_the_bank(faces, bank, scores, tmp_path):
-    judge = faces.module("nodes.classifier").load_demo()
+    judge = faces.module("nodes.host.classifier").load_classifier("demo attributes (built in)")
     other = resharded(faces, bank, tmp_path, [1, 6, 2, 3])
     assert len(other.shards) == 4 != len(bank.shards)
     first, *rest = [
@@ -123,9 +123,9 @@ def test_text_embeddings_leave_the_clip_as_prompts_need_it(text, clip):
 
 
 def test_pictures_are_scored_by_their_cosine_with_one_text_minus_that_with_the_other(
-    faces, bank, text, halves, clip, vision
+    scores, faces, bank, text, halves, clip, vision
 ):
-    result, info = text.HSpaceScoreText.execute(bank, faces.vae, clip, vision, *TEXTS, 5).result
+    result, info = scores.HSpaceScoreText.execute(bank, faces.vae, clip, vision, *TEXTS, 5).result
     with_it, without = (text_oracle(halves[0], clip, entry) for entry in TEXTS)
     expected = vision_oracle(halves[1], faces.vae.decode(bank.latents())) @ (with_it - without).T
     assert expected.std() > 1e-3  # ten times the tolerance
@@ -134,7 +134,7 @@ def test_pictures_are_scored_by_their_cosine_with_one_text_minus_that_with_the_o
     assert result.columns == ("score",)
     assert result.seeds == bank.seeds
     assert info.startswith("score: ")
-    swapped, _ = text.HSpaceScoreText.execute(bank, faces.vae, clip, vision, *TEXTS[::-1], 16).result
+    swapped, _ = scores.HSpaceScoreText.execute(bank, faces.vae, clip, vision, *TEXTS[::-1], 16).result
     torch.testing.assert_close(swapped.values, -result.values, atol=1e-5, rtol=0)
 
 
@@ -153,11 +153,11 @@ def test_halves_of_different_clips_are_refused(text, vision):
 # Files
 
 
-def test_a_csv_in_the_banks_folder_is_read(scores, bank, folder):
+def test_a_csv_in_the_banks_folder_is_read(faces, scores, bank, folder):
     (folder / "mine").mkdir()
     (folder / "mine" / "smiles.csv").write_text("seed,smile,age\n103,0.5,2\n101,-1,3\n", encoding="utf-8-sig")
     (folder / "ages.json").write_text('[{"seed": 104, "age": 7}]')
-    assert set(scores.score_files()) == {"mine/smiles.csv", "ages.json"}
+    assert set(faces.module("nodes.host").score_files()) == {"mine/smiles.csv", "ages.json"}
     result, info = scores.HSpaceScoreFile.execute(bank, "mine/smiles.csv").result
     assert result.columns == ("smile", "age")
     assert result.seeds == (103, 101)
@@ -166,13 +166,13 @@ def test_a_csv_in_the_banks_folder_is_read(scores, bank, folder):
     assert info == "smile: -1 to 0.5, mean -0.25\nage: 2 to 3, mean 2.5"
 
 
-def test_a_file_outside_the_banks_folder_is_neither_listed_nor_read(scores, bank, folder):
+def test_a_file_outside_the_banks_folder_is_neither_listed_nor_read(faces, scores, bank, folder):
     secret = folder.parent / "secret.csv"
     secret.write_text("seed,smile\n103,1\n")
     (folder / "link.csv").symlink_to(secret)
     (folder / "inside.csv").write_text("seed,smile\n103,1\n")
     (folder / "alias.csv").symlink_to(folder / "inside.csv")
-    assert set(scores.score_files()) == {"inside.csv", "alias.csv"}
+    assert set(faces.module("nodes.host").score_files()) == {"inside.csv", "alias.csv"}
     for name in ("link.csv", "../secret.csv", str(secret)):
         with pytest.raises(ValueError, match="wanted one of: alias.csv, inside.csv"):
             scores.HSpaceScoreFile.execute(bank, name)
@@ -191,4 +191,4 @@ def test_a_changed_file_is_read_again(scores, folder):
 
 def test_with_no_file_the_error_says_where_to_put_one(scores, bank, folder):
     with pytest.raises(ValueError, match=r"none is there. Put a .csv or .json file into models/hspace_banks"):
-        scores.HSpaceScoreFile.execute(bank, scores.NO_FILE)
+        scores.HSpaceScoreFile.execute(bank, "none found")

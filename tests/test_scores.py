@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from planted import ATTRIBUTES, bank, scores, trajectories
 
-from directions import Scores, read_scores, score_files
+from directions import Scores, read_scores
+from directions.banks import score_file
 
 
 @pytest.fixture(scope="module")
@@ -166,8 +167,8 @@ def test_a_wrong_json_is_refused_with_what_is_wrong(tmp_path, recorded, content,
 def test_a_huge_file_is_refused_before_it_is_read(tmp_path, recorded):
     path = tmp_path / "scores.csv"
     with path.open("wb") as file:
-        file.truncate(score_files.MAX_BYTES + 1)  # sparse: takes no room
-    with pytest.raises(ValueError, match=f"too large for scores: got {score_files.MAX_BYTES + 1} bytes"):
+        file.truncate(score_file.MAX_BYTES + 1)  # sparse: takes no room
+    with pytest.raises(ValueError, match=f"too large for scores: got {score_file.MAX_BYTES + 1} bytes"):
         read_scores(path, recorded)
 
 

@@ -71,7 +71,7 @@ def test_an_id_that_was_given_up_becomes_the_new_node(pack, monkeypatch):
 
     import nodes as comfyui
 
-    replaced = importlib.import_module(f"{pack.__name__}.nodes.replaced")
+    replaced = importlib.import_module(f"{pack.__name__}.nodes.host.replacements")
     manager = NodeReplaceManager()
     monkeypatch.setattr(server.PromptServer, "instance", SimpleNamespace(node_replace_manager=manager), raising=False)
     monkeypatch.setitem(comfyui.NODE_CLASS_MAPPINGS, "HSpaceInject", object)
@@ -89,6 +89,6 @@ def test_an_id_that_was_given_up_becomes_the_new_node(pack, monkeypatch):
 def test_ids_are_given_up_only_for_nodes_that_there_are(pack):
     from test_pack import NODES
 
-    replaced = importlib.import_module(f"{pack.__name__}.nodes.replaced").REPLACED
+    replaced = importlib.import_module(f"{pack.__name__}.nodes.host.replacements").REPLACED
     assert {entry.new_node_id for entry in replaced} <= set(NODES)
     assert not {entry.old_node_id for entry in replaced} & set(NODES)

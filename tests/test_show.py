@@ -11,7 +11,7 @@ pytestmark = pytest.mark.comfy
 
 @pytest.fixture
 def show(faces):
-    node = faces.module("nodes.show").HSpaceShowDirection
+    node = faces.node("HSpaceShowDirection")
     return lambda *inputs: node.execute(*inputs).result
 
 
@@ -40,10 +40,10 @@ def test_recipes_of_every_kind_are_written_out(faces, show):
 
 
 def test_a_recipe_too_long_for_the_card_says_where_the_rest_is(faces):
-    shortened = faces.module("nodes.show").shortened
+    shortened = faces.module("nodes.library.show").shortened
     assert shortened("a\nb") == "a\nb"
     lines = shortened("\n".join(map(str, range(100)))).split("\n")
-    assert len(lines) == faces.module("nodes.show").CARD_LINES
+    assert len(lines) == faces.module("nodes.library.show").CARD_LINES
     assert lines[-1] == "... (the rest is in info)"
 
 
@@ -53,7 +53,7 @@ def test_a_picture_may_lie_under_the_heat_map(faces, show):
 
 
 def test_a_spectrum_over_timesteps_has_a_curve_for_each_direction(faces, bank):
-    spectrum = faces.module("nodes.spectrum")
+    spectrum = faces.module("nodes.library.spectrum")
     found = faces.directions.find_components(bank, 3)
     curves, over_timesteps = spectrum.curves_of(found)
     assert over_timesteps
@@ -69,7 +69,7 @@ def test_directions_of_one_timestep_each_are_a_curve_for_each_timestep(faces):
     a, b = faces.direction("a", 0), faces.direction("b", 1)
     single = [replace(d, delta=d.delta[:1], timesteps=torch.tensor([t])) for t in (777.0, 333.0) for d in (a, b)]
     spectrum = torch.tensor([[4.0], [3.0], [2.0], [1.0]]).double()
-    curves, over_timesteps = faces.module("nodes.spectrum").curves_of(
+    curves, over_timesteps = faces.module("nodes.library.spectrum").curves_of(
         faces.directions.DirectionSet(tuple(single), spectrum, "singular value")
     )
     assert not over_timesteps

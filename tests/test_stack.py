@@ -21,12 +21,12 @@ def sampled(faces):
 def stacked(faces, edits, **more):
     directions = {f"direction_{number}": direction for number, (direction, _) in enumerate(edits, 1)}
     strengths = [strength for _, strength in edits] + [1.0] * (8 - len(edits))
-    node = faces.module("nodes.stack").HSpaceInjectStack
+    node = faces.node("HSpaceInjectStack")
     return node.execute(faces.model, directions, *strengths, *WINDOW, **more).result[0]
 
 
 def injected(faces, model, direction, strength, **more):
-    return faces.module("nodes.inject").HSpaceInject.execute(model, direction, strength, *WINDOW, **more).result[0]
+    return faces.node("HSpaceInject").execute(model, direction, strength, *WINDOW, **more).result[0]
 
 
 def test_a_stack_is_a_chain_of_injections_to_the_bit(faces, sampled):
@@ -74,7 +74,7 @@ def test_a_curve_of_zero_takes_the_edit_away(faces, sampled):
 def test_the_left_of_a_curve_is_noise_and_its_right_the_picture(faces, sampled):
     """A curve that falls to zero at once is the window of these percents."""
     a, steep = faces.direction("a", 0), curve((0, 1), (0.5, 1), (0.5001, 0), (1, 0))
-    windowed = faces.module("nodes.inject").HSpaceInject.execute(faces.model, a, 1.0, 0.0, 0.5, "both", "resize")
+    windowed = faces.node("HSpaceInject").execute(faces.model, a, 1.0, 0.0, 0.5, "both", "resize")
     assert torch.equal(sampled(injected(faces, faces.model, a, 1.0, curve=steep)), sampled(windowed.result[0]))
 
 
@@ -86,6 +86,6 @@ def test_a_curve_goes_for_all_edits_of_a_stack(faces, sampled):
 
 def test_a_place_left_free_takes_its_slider_with_it(faces, sampled):
     a, c = faces.direction("a", 0), faces.direction("c", 2)
-    node = faces.module("nodes.stack").HSpaceInjectStack
+    node = faces.node("HSpaceInjectStack")
     gap = node.execute(faces.model, {"direction_1": a, "direction_3": c}, 1.0, 9.0, 0.5, *[1.0] * 5, *WINDOW).result[0]
     assert torch.equal(sampled(gap), sampled(stacked(faces, [(a, 1.0), (c, 0.5)])))

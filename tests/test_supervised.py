@@ -7,9 +7,9 @@ from sklearn.linear_model import Ridge
 from torch.nn.functional import cosine_similarity
 
 from directions import Source, find_from_examples, find_from_scores
-from directions import bank as bank_module
-from directions.supervised import _extremes
-from directions.weighted import SPLITS, Examples
+from directions.banks import bank as bank_module
+from directions.finders.labels import extremes
+from directions.measures.reliability import SPLITS, Examples
 
 METHODS = ("examples", "regression")
 methods = pytest.mark.parametrize("method", METHODS)
@@ -135,7 +135,7 @@ def test_naming_a_correlated_attribute_keeps_it_out_of_the_direction(tmp_path, m
 
 def test_balanced_examples_lie_evenly_above_and_below_the_other_columns():
     smile, *rest = attributes(800, correlation=0.7)[1].T
-    sides = _extremes("smile", smile, 80, rest)
+    sides = extremes("smile", smile, 80, rest)
     for rows in (sides.positive, sides.negative):
         assert len(rows.unique()) == 80
         for other in rest:
@@ -163,8 +163,8 @@ def test_a_direction_does_not_depend_on_shards_or_slices(tmp_path, monkeypatch, 
     b = find_from_scores(sliced, scores(sliced, values), "smile", method=method, examples=10, others=["age"])
     # float32 sums in another order
     torch.testing.assert_close(a.direction.delta, b.direction.delta, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(a.trust.d_prime, b.trust.d_prime, rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(a.trust.cosine, b.trust.cosine, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(a.reliability.d_prime, b.reliability.d_prime, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(a.reliability.cosine, b.reliability.cosine, rtol=1e-3, atol=1e-3)
     assert a.direction.recipe == b.direction.recipe
 
 
@@ -174,7 +174,7 @@ def test_a_direction_from_examples_does_not_depend_on_shards_or_slices(tmp_path,
     monkeypatch.setattr(bank_module, "SLICE_ELEMENTS", 1)  # still one channel at a time
     b = find_from_examples(*halves(bank(tmp_path / "sliced", h, shard=3)), name="d")
     torch.testing.assert_close(a.direction.delta, b.direction.delta, rtol=1e-3, atol=1e-4)  # sums in another order
-    torch.testing.assert_close(a.trust.d_prime, b.trust.d_prime, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(a.reliability.d_prime, b.reliability.d_prime, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("finder", [*METHODS, "banks"])
@@ -207,7 +207,7 @@ def test_progress_is_told_for_each_timestep(tmp_path):
 
 def test_the_trust_in_a_planted_attribute_is_its_true_distance(tmp_path):
     positive, negative = halves(bank(tmp_path, groups(200, 4.0), shard=200))
-    trust = find_from_examples(positive, negative, name="d").trust
+    trust = find_from_examples(positive, negative, name="d").reliability
     # halves of 100 know the axis with an error of sqrt(150 * 2 / 100) = 1.7 beside its 4: cosine 0.92 with the truth,
     # so held-out pictures lie 4 * 0.92 = 3.7 apart, known to sqrt(2 / 200 + 3.7^2 / 800) = 0.16; and two halves agree
     # to 0.92^2 = 0.84
@@ -220,7 +220,7 @@ def test_the_trust_in_a_planted_attribute_is_its_true_distance(tmp_path):
 
 
 def test_halves_of_a_strong_attribute_agree(tmp_path):
-    trust = find_from_examples(*halves(bank(tmp_path, groups(40, 30.0), shard=100)), name="d").trust
+    trust = find_from_examples(*halves(bank(tmp_path, groups(40, 30.0), shard=100)), name="d").reliability
     assert trust.cosine.min() > 0.98  # an error of sqrt(150 * 2 / 20) = 3.9 beside 30: 1 - (3.9 / 30)^2 = 0.983
     assert trust.cosine_overall > 0.98
 
@@ -230,8 +230,8 @@ def test_random_labels_earn_no_trust_though_they_separate_their_own_pictures(tmp
     h = groups(200, 0.0, seed)
     found = find_from_examples(*halves(bank(tmp_path, h, shard=200)), name="d")
     # by chance halves of 100 agree to 1 / sqrt(600 dimensions) = 0.04, and part held-out pictures by sqrt(2/100) = 0.14
-    assert abs(found.trust.cosine_overall) < 0.15
-    assert abs(found.trust.d_prime_overall) < 0.5
+    assert abs(found.reliability.cosine_overall) < 0.15
+    assert abs(found.reliability.d_prime_overall) < 0.5
     at = h.float().flatten(1) @ found.direction.delta.flatten()
     in_sample = (at[:200].mean() - at[200:].mean()) / ((at[:200].var() + at[200:].var()) / 2).sqrt()
     assert in_sample > 2  # sqrt(600 * 2 / 200) = 2.4
@@ -241,7 +241,9 @@ def test_random_labels_earn_no_trust_though_they_separate_their_own_pictures(tmp
 def test_random_scores_earn_no_trust(tmp_path, method):
     recorded = bank(tmp_path, groups(200, 0.0), shard=200)
     values = torch.randn(400, 1, generator=torch.Generator().manual_seed(5))
-    trust = find_from_scores(recorded, scores(recorded, values, ("luck",)), "luck", method=method, examples=100).trust
+    trust = find_from_scores(
+        recorded, scores(recorded, values, ("luck",)), "luck", method=method, examples=100
+    ).reliability
     assert abs(trust.cosine_overall) < 0.15  # as for random labels
     assert abs(trust.d_prime_overall) < 0.7  # halves of 50: sqrt(2/50) = 0.2
 
@@ -249,7 +251,7 @@ def test_random_scores_earn_no_trust(tmp_path, method):
 @methods
 def test_planted_scores_earn_trust(tmp_path, method):
     recorded, given, _ = scored(tmp_path)
-    trust = find_from_scores(recorded, given, "smile", method=method).trust
+    trust = find_from_scores(recorded, given, "smile", method=method).reliability
     assert trust.d_prime.min() > 2
     assert trust.cosine.min() > 0.9  # halves of 25 err by 2.1 beside 10: 1 - 0.21^2 = 0.95
 
@@ -259,7 +261,7 @@ def test_fewer_than_four_examples_on_a_side_say_nothing_of_trust(tmp_path, with_
     recorded = bank(tmp_path, groups(20, 3.0))
     positive, negative = recorded.select(range(with_it)), recorded.select(range(20, 20 + without))
     found = find_from_examples(positive, negative, name="d")
-    assert found.trust is None
+    assert found.reliability is None
     assert "too few examples" in found.summary()
     expected = positive.h(0).mean(0) - negative.h(0).mean(0)
     torch.testing.assert_close(found.direction.delta[0], expected, rtol=1e-5, atol=1e-5)
@@ -269,7 +271,7 @@ def test_fewer_than_four_examples_on_a_side_say_nothing_of_trust(tmp_path, with_
 @pytest.mark.parametrize("examples", [1, 3])
 def test_fewer_than_four_scored_examples_say_nothing_of_trust(tmp_path, method, examples):
     recorded, given, _ = scored(tmp_path, 20)
-    assert find_from_scores(recorded, given, "smile", method=method, examples=examples).trust is None
+    assert find_from_scores(recorded, given, "smile", method=method, examples=examples).reliability is None
 
 
 @methods
@@ -285,7 +287,7 @@ def test_two_pictures_are_enough_for_a_direction(tmp_path, method):
 def test_four_examples_on_each_side_have_a_finite_trust(tmp_path, n):
     recorded = bank(tmp_path, groups(n, 3.0))
     for paired in (True, False):
-        trust = find_from_examples(*halves(recorded), name="d", paired=paired).trust
+        trust = find_from_examples(*halves(recorded), name="d", paired=paired).reliability
         assert torch.isfinite(trust.d_prime).all()
         assert torch.isfinite(trust.cosine).all()
 
@@ -294,7 +296,7 @@ def test_identical_pictures_have_a_finite_trust_and_a_zero_direction(tmp_path):
     h = groups(5, 0.0)[:1].expand(10, -1, -1, -1, -1)
     found = find_from_examples(*halves(bank(tmp_path, h)), name="d")
     assert found.direction.delta.abs().max() < 1e-5  # float32 rounding of the mean
-    assert torch.isfinite(found.trust.cosine).all()
+    assert torch.isfinite(found.reliability.cosine).all()
 
 
 def test_paired_halves_keep_pairs_together():
@@ -321,7 +323,7 @@ def test_pairing_changes_the_trust_and_not_the_direction(tmp_path):
     sides = halves(bank(tmp_path, h.half(), shard=60))
     paired, unpaired = (find_from_examples(*sides, name="d", paired=p) for p in (True, False))
     assert torch.equal(paired.direction.delta, unpaired.direction.delta)
-    assert paired.trust.cosine_overall > unpaired.trust.cosine_overall
+    assert paired.reliability.cosine_overall > unpaired.reliability.cosine_overall
 
 
 @pytest.mark.parametrize("paired", [False, True])
@@ -341,8 +343,10 @@ def test_trust_from_the_gram_matrix_agrees_with_explicit_vectors(tmp_path, paire
             p, q = p @ vector, q @ vector
             distances.append((p.mean() - q.mean()) / ((p.var() + q.var()) / 2).sqrt())
     # float32 products of 150 numbers
-    assert found.trust.d_prime[1].item() == pytest.approx(torch.stack(distances).mean().item(), rel=1e-4)
-    assert found.trust.cosine[1].item() == pytest.approx(torch.stack(agreements).mean().item(), rel=1e-4, abs=1e-5)
+    assert found.reliability.d_prime[1].item() == pytest.approx(torch.stack(distances).mean().item(), rel=1e-4)
+    assert found.reliability.cosine[1].item() == pytest.approx(
+        torch.stack(agreements).mean().item(), rel=1e-4, abs=1e-5
+    )
 
 
 def test_trust_in_a_regression_agrees_with_explicit_regressions_of_its_halves(tmp_path):
@@ -366,8 +370,8 @@ def test_trust_in_a_regression_agrees_with_explicit_regressions_of_its_halves(tm
             p, q = (rows[side[unseen[side]]] @ vector for side in (high, low))
             distances.append((p.mean() - q.mean()) / ((p.var() + q.var()) / 2).sqrt())
     # float32 products of 150 numbers
-    assert found.trust.d_prime[2].item() == pytest.approx(torch.stack(distances).mean().item(), rel=1e-4)
-    assert found.trust.cosine[2].item() == pytest.approx(torch.stack(agreements).mean().item(), rel=1e-4)
+    assert found.reliability.d_prime[2].item() == pytest.approx(torch.stack(distances).mean().item(), rel=1e-4)
+    assert found.reliability.cosine[2].item() == pytest.approx(torch.stack(agreements).mean().item(), rel=1e-4)
 
 
 def test_no_number_of_examples_splits_all_pictures_half_way_between_the_scores(tmp_path):

@@ -17,12 +17,12 @@ NAMES_THAT_ARE_NOT_MATHS = [r"5$ or \q$6", "a_b^c", "<b>&amp;", "100%"]
 
 @pytest.fixture(scope="module")
 def supervised(faces):
-    return faces.module("nodes.supervised")
+    return faces.nodes
 
 
 @pytest.fixture(scope="module")
 def algebra(faces):
-    return faces.module("nodes.algebra")
+    return faces.nodes
 
 
 @pytest.fixture
@@ -114,10 +114,10 @@ def find_from_prompts(supervised, model, count=5):
 def test_two_prompts_become_the_mean_difference_of_their_banks(faces, supervised, folder):
     import comfy.samplers
 
-    model, record = sd15(), faces.module("nodes.record")
+    model = sd15()
     direction, plot, info = find_from_prompts(supervised, model)
     with_it, without = (
-        record.HSpaceSampleBank.execute(
+        faces.node("HSpaceSampleBank").execute(
             model, prompt, conditioning(3), comfy.samplers.sampler_object("euler_ancestral"), sigmas(model, 3),
             {"samples": torch.zeros(1, 4, 16, 16)}, f"apart {side}", 5, 10, 2, 2.0, "positive",
         ).result[0]
@@ -135,7 +135,7 @@ def test_two_prompts_become_the_mean_difference_of_their_banks(faces, supervised
 
 
 def test_prompts_that_were_sampled_are_not_sampled_again(faces, supervised, folder, monkeypatch):
-    record, model = faces.module("nodes.record"), sd15()
+    record, model = faces.module("nodes.host.bank_recording"), sd15()
     first = find_from_prompts(supervised, model)[0]
     calls, sample = [], record.sample
 
@@ -154,7 +154,7 @@ def test_prompts_that_were_sampled_are_not_sampled_again(faces, supervised, fold
 
 
 def test_a_combination_edits_as_its_parts_do_in_a_chain_of_any_order(faces, algebra):
-    model, inject = sd15(), faces.module("nodes.inject").HSpaceInject
+    model, inject = sd15(), faces.node("HSpaceInject")
     # found with other schedules
     parts = [sd_direction(faces, 0), sd_direction(faces, 1, (900.0, 300.0))]
     strengths = [0.7, -0.4]
@@ -174,13 +174,13 @@ def test_a_combination_edits_as_its_parts_do_in_a_chain_of_any_order(faces, alge
 
 
 def test_four_edits_can_be_stacked_in_any_order(faces):
-    model, unet = sd15(), faces.module("nodes.unet")
+    model, host = sd15(), faces.module("nodes.host")
     edits = [(sd_direction(faces, seed), strength) for seed, strength in enumerate((0.5, -0.3, 0.8, 0.2))]
     orders = [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1), (1, 3, 0, 2)]
     first, *rest = [
-        sampled(reduce(lambda m, i: unet.inject(m, edits[i][0], [edits[i][1]]), order, model)) for order in orders
+        sampled(reduce(lambda m, i: host.inject(m, edits[i][0], [edits[i][1]]), order, model)) for order in orders
     ]
-    three = sampled(reduce(lambda m, i: unet.inject(m, edits[i][0], [edits[i][1]]), (0, 1, 2), model))
+    three = sampled(reduce(lambda m, i: host.inject(m, edits[i][0], [edits[i][1]]), (0, 1, 2), model))
     assert (three - first).abs().max() > 0.01  # each counts
     for other in rest:
         # float32 sums in another order, of latents of about 1
@@ -233,12 +233,12 @@ def test_the_table_of_cosines_can_be_read_back(faces, algebra):
 
 def test_places_that_nothing_is_connected_to_are_left_out(faces, algebra):
     a, b = faces.direction("a", 0), faces.direction("b", 1)
-    assert algebra.connected({"direction0": a, "direction1": None, "direction2": b}) == [a, b]
-    assert algebra.connected(None) == []
+    assert faces.module("nodes.ui").connected({"direction0": a, "direction1": None, "direction2": b}) == [a, b]
+    assert faces.module("nodes.ui").connected(None) == []
 
 
 def test_a_heat_map_is_orange_below_white_at_and_blue_above_zero(faces):
-    plots = faces.module("nodes.plots")
+    plots = faces.module("nodes.ui.plots")
 
     def cell(value):
         table = torch.tensor([[value]], dtype=torch.float64)
@@ -259,7 +259,7 @@ def test_unpaired_banks_of_the_same_seeds_are_remarked_on(faces, bank, supervise
     """Their noise is alike, which the measure of trust takes for a property of the pictures."""
     import comfy.samplers
 
-    faces_like_them = faces.module("nodes.record").HSpaceSampleBank.execute
+    faces_like_them = faces.node("HSpaceSampleBank").execute
     with folder_of("hspace_banks", tmp_path):
         other, _ = faces_like_them(
             faces.model, faces.empty, faces.empty, comfy.samplers.sampler_object("euler_ancestral"), faces.sigmas(3),

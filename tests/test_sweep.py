@@ -11,7 +11,7 @@ pytestmark = pytest.mark.comfy
 
 @pytest.fixture(scope="module")
 def sweep(pack):
-    return importlib.import_module(f"{pack.__name__}.nodes.sweep")
+    return importlib.import_module(f"{pack.__name__}.nodes.inject.sweep")
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +19,9 @@ def run(pack, sweep):
     """Sweep the demo model with a constant direction of this size."""
     import comfy.samplers
 
-    load = importlib.import_module(f"{pack.__name__}.nodes.load")
+    load = importlib.import_module(f"{pack.__name__}.nodes.capture.load_ddpm")
     directions = importlib.import_module(f"{pack.__name__}.directions")
-    model, vae, empty, latent = load.HSpaceLoadDDPM.execute(load.DEMO).result
+    model, vae, empty, latent = load.HSpaceLoadDDPM.execute(load.DEMO_MODEL).result
 
     def run(scale, sampler="euler", strengths="-1, 0, 1", rows=2, batch_size=8, first_seed=5, difference=False):
         direction = directions.Direction(

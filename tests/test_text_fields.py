@@ -9,7 +9,7 @@ pytestmark = pytest.mark.comfy
 
 @pytest.fixture(scope="module")
 def fields(pack):
-    return importlib.import_module(f"{pack.__name__}.nodes.text_fields")
+    return importlib.import_module(f"{pack.__name__}.nodes.ui.text_fields")
 
 
 @pytest.mark.parametrize("text", ["", "a, b", "1; 2", "nan", "1, inf"])

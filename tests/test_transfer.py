@@ -12,23 +12,23 @@ SEEDS = range(500, 516)
 
 
 @pytest.fixture(scope="module")
-def effect(pack):
+def effect(pack, nodes_of_pack):
     """What strength -2 to 2 of a starter direction does to an attribute's mean score, by sampler and steps."""
     import comfy.samplers
 
     demo = Path(__file__).parents[1] / "demo"
     attributes = importlib.import_module(f"{pack.__name__}.demo.attributes")
     judge = attributes.AttributeClassifier.load(demo / "classifier")
-    load, unet, sampling = (importlib.import_module(f"{pack.__name__}.nodes.{n}") for n in ("load", "unet", "sampling"))
+    host = importlib.import_module(f"{pack.__name__}.nodes.host")
     directions = importlib.import_module(f"{pack.__name__}.directions")
-    model, _, empty, latent = load.HSpaceLoadDDPM.execute(load.DEMO).result
+    model, _, empty, latent = nodes_of_pack.HSpaceLoadDDPM.execute("demo faces (built in)").result
 
     def measure(file: str, attribute: str, sampler: str, steps: int) -> float:
         direction = directions.load_direction(demo / "directions" / file)
         ends = []
         for strength in (-2.0, 2.0):
-            pictures = sampling.sample(
-                unet.inject(model, direction, [strength]), positive=empty, negative=empty, cfg=1.0,
+            pictures = host.sample(
+                host.inject(model, direction, [strength]), positive=empty, negative=empty, cfg=1.0,
                 sampler=comfy.samplers.sampler_object(sampler), sigmas=sigmas(model, steps), latent=latent,
                 seeds=SEEDS, on_step=lambda x0: None,
             )  # fmt: skip

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.comfy
 @pytest.fixture(scope="module")
 def kinds(pack):
     """Both kinds of model: (model, positive, negative, latent, shape of h)."""
-    load = importlib.import_module(f"{pack.__name__}.nodes.load")
-    demo, _, empty, pixels = load.HSpaceLoadDDPM.execute(load.DEMO).result
+    load = importlib.import_module(f"{pack.__name__}.nodes.capture.load_ddpm")
+    demo, _, empty, pixels = load.HSpaceLoadDDPM.execute(load.DEMO_MODEL).result
     sd_latent = {"samples": torch.zeros(1, 4, 32, 32)}
     return {
         "sd": (sd15(), conditioning(1), conditioning(2), sd_latent, (64, 4, 4)),
@@ -26,10 +26,10 @@ def kind(request, kinds):
     return kinds[request.param]
 
 
-def direction(pack, unet, model, shape, seed=0, scale=1.0, timesteps=(999.0, 500.0, 0.0), **words):
+def direction(pack, host, model, shape, seed=0, scale=1.0, timesteps=(999.0, 500.0, 0.0), **words):
     Direction, Source = pack_types(pack)
     delta = torch.randn(len(timesteps), *shape, generator=torch.Generator().manual_seed(seed)) * scale
-    words = {"source": Source(unet.model_family(model), "0", "positive", (64, 64))} | words
+    words = {"source": Source(host.model_family(model), "0", "positive", (64, 64))} | words
     return Direction(
         delta=delta,
         timesteps=torch.tensor(timesteps),
@@ -62,9 +62,9 @@ def run(model, kind, sampler="euler", steps=4, cfg=1.0, seed=0):
     return core_sample(model, sampler, sigmas(model, steps), positive, negative, latent, seed, cfg)
 
 
-def test_h_is_recorded_once_per_model_call_with_its_timestep(kind, unet):
+def test_h_is_recorded_once_per_model_call_with_its_timestep(kind, host):
     model, shape = kind[0], kind[4]
-    recording, recorder = unet.record(model, "positive")
+    recording, recorder = host.record(model, "positive")
     calls = Calls()
     recording.set_model_unet_function_wrapper(calls)
     run(recording, kind, steps=4)
@@ -76,11 +76,11 @@ def test_h_is_recorded_once_per_model_call_with_its_timestep(kind, unet):
 
 
 @pytest.mark.parametrize("branch", ["positive", "negative"])
-def test_a_branch_is_recorded_the_same_in_one_call_and_in_two(kind, unet, branch, monkeypatch):
+def test_a_branch_is_recorded_the_same_in_one_call_and_in_two(kind, host, branch, monkeypatch):
     model = kind[0]
     recorded, layouts = [], []
     for free_memory in (1 << 60, 0):
-        recording, recorder = unet.record(model, branch)
+        recording, recorder = host.record(model, branch)
         calls = Calls()
         recording.set_model_unet_function_wrapper(calls)
         monkeypatch.setattr(type(recording), "get_free_memory", lambda self, device, free=free_memory: free)
@@ -92,35 +92,35 @@ def test_a_branch_is_recorded_the_same_in_one_call_and_in_two(kind, unet, branch
     torch.testing.assert_close(recorded[0], recorded[1], rtol=2e-3, atol=2e-3)
 
 
-def test_a_recording_without_a_model_call_of_its_branch_is_an_error(kind, unet):
-    recording, recorder = unet.record(kind[0], "negative")
+def test_a_recording_without_a_model_call_of_its_branch_is_an_error(kind, host):
+    recording, recorder = host.record(kind[0], "negative")
     run(recording, kind, cfg=1.0)
     with pytest.raises(ValueError, match="no model call for the negative branch"):
         recorder.trajectory()
 
 
-def test_combined_prompts_are_refused_while_recording(kinds, unet):
+def test_combined_prompts_are_refused_while_recording(kinds, host):
     model, positive, negative, latent, _ = kinds["sd"]
-    recording, _ = unet.record(model, "positive")
+    recording, _ = host.record(model, "positive")
     with pytest.raises(ValueError, match="positive conditioning has 2 parts"):
         core_sample(recording, "euler", sigmas(model, 2), positive + conditioning(3), negative, latent, 0)
 
 
-def test_the_extra_pass_of_a_guidance_is_not_recorded(kinds, unet):
+def test_the_extra_pass_of_a_guidance_is_not_recorded(kinds, host):
     from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 
     model = kinds["sd"][0]
-    plain, recorder = unet.record(model, "positive")
+    plain, recorder = host.record(model, "positive")
     run(plain, kinds["sd"], steps=1)
-    guided, guided_recorder = unet.record(PerturbedAttentionGuidance.execute(model, 3.0).result[0], "positive")
+    guided, guided_recorder = host.record(PerturbedAttentionGuidance.execute(model, 3.0).result[0], "positive")
     run(guided, kinds["sd"], steps=1)
     assert torch.equal(recorder.trajectory()[1], guided_recorder.trajectory()[1])
 
 
-def test_both_edits_every_prompt_of_a_guider_with_three(kinds, pack, unet):
+def test_both_edits_every_prompt_of_a_guider_with_three(kinds, pack, host):
     kind = kinds["sd"]
-    d = direction(pack, unet, kind[0], kind[4])
-    patch = unet.inject(kind[0], d, [1.0]).model_options["transformer_options"]["patches"]["middle_block_after_patch"][
+    d = direction(pack, host, kind[0], kind[4])
+    patch = host.inject(kind[0], d, [1.0]).model_options["transformer_options"]["patches"]["middle_block_after_patch"][
         0
     ]
     h = torch.zeros(3, *kind[4])
@@ -130,44 +130,44 @@ def test_both_edits_every_prompt_of_a_guider_with_three(kinds, pack, unet):
 
 
 @pytest.mark.parametrize("sampler", ["euler", "euler_ancestral", "dpmpp_2m_sde"])
-def test_what_changes_nothing_is_bit_identical_to_no_node(kind, pack, unet, sampler):
+def test_what_changes_nothing_is_bit_identical_to_no_node(kind, pack, host, sampler):
     model, shape = kind[0], kind[4]
-    d = direction(pack, unet, model, shape)
+    d = direction(pack, host, model, shape)
     plain = run(model, kind, sampler)
     for nothing in (
-        unet.inject(model, d, [0.0]),
-        unet.inject(model, d, [2.0], start_percent=0.5, end_percent=0.5),
-        unet.inject(model, d, [2.0], start_percent=0.7, end_percent=0.2),
-        unet.inject(model, d - d, [2.0]),
-        unet.inject(model, d, [2.0], mask=torch.zeros(1, 64, 64)),
+        host.inject(model, d, [0.0]),
+        host.inject(model, d, [2.0], start_percent=0.5, end_percent=0.5),
+        host.inject(model, d, [2.0], start_percent=0.7, end_percent=0.2),
+        host.inject(model, d - d, [2.0]),
+        host.inject(model, d, [2.0], mask=torch.zeros(1, 64, 64)),
     ):
         assert torch.equal(run(nothing, kind, sampler), plain)
 
 
-def test_an_injection_leaves_no_residue_on_the_model(kind, pack, unet):
+def test_an_injection_leaves_no_residue_on_the_model(kind, pack, host):
     model, shape = kind[0], kind[4]
     before = run(model, kind)
-    edited = run(unet.inject(model, direction(pack, unet, model, shape), [1.0]), kind)
+    edited = run(host.inject(model, direction(pack, host, model, shape), [1.0]), kind)
     assert not torch.allclose(before, edited, atol=1e-3)
     assert torch.equal(run(model, kind), before)
 
 
-def test_stacked_injections_do_not_depend_on_their_order(kind, pack, unet):
+def test_stacked_injections_do_not_depend_on_their_order(kind, pack, host):
     model, shape = kind[0], kind[4]
-    a, b = (direction(pack, unet, model, shape, seed, scale=0.5) for seed in (1, 2))
-    together = run(unet.inject(model, a + b, [1.5]), kind)
-    ab = run(unet.inject(unet.inject(model, a, [1.5]), b, [1.5]), kind)
-    ba = run(unet.inject(unet.inject(model, b, [1.5]), a, [1.5]), kind)
+    a, b = (direction(pack, host, model, shape, seed, scale=0.5) for seed in (1, 2))
+    together = run(host.inject(model, a + b, [1.5]), kind)
+    ab = run(host.inject(host.inject(model, a, [1.5]), b, [1.5]), kind)
+    ba = run(host.inject(host.inject(model, b, [1.5]), a, [1.5]), kind)
     # sums in another order: float32's rounding, grown through four steps of the UNet
     torch.testing.assert_close(ab, together, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(ba, together, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("free_memory", [1 << 60, 0])
-def test_one_branch_is_edited_alone(kinds, pack, unet, free_memory, monkeypatch):
+def test_one_branch_is_edited_alone(kinds, pack, host, free_memory, monkeypatch):
     kind = kinds["sd"]
     model, shape = kind[0], kind[4]
-    d = direction(pack, unet, model, shape)
+    d = direction(pack, host, model, shape)
     seen = {}
 
     def watch(args):
@@ -182,7 +182,7 @@ def test_one_branch_is_edited_alone(kinds, pack, unet, free_memory, monkeypatch)
     monkeypatch.setattr(type(model), "get_free_memory", lambda self, device: free_memory)
     for name, patched in {
         "plain": model.clone(),
-        "positive": unet.inject(model, d, [1.0], apply_to="positive"),
+        "positive": host.inject(model, d, [1.0], apply_to="positive"),
     }.items():
         watch.name = name
         patched.set_model_middle_block_after_patch(watch)
@@ -191,7 +191,7 @@ def test_one_branch_is_edited_alone(kinds, pack, unet, free_memory, monkeypatch)
     torch.testing.assert_close(seen["positive", 0], seen["plain", 0] + d.delta[:1])
 
 
-def test_a_window_edits_its_steps_only(kind, pack, unet):
+def test_a_window_edits_its_steps_only(kind, pack, host):
     model, shape = kind[0], kind[4]
     touched = {}
 
@@ -199,22 +199,22 @@ def test_a_window_edits_its_steps_only(kind, pack, unet):
         touched[float(args["timesteps"][0])] = args["h"].abs().max().item()
         return {"h": args["h"]}
 
-    huge = direction(pack, unet, model, shape, scale=1e4)
-    patched = unet.inject(model, huge, [1.0], start_percent=0.3, end_percent=0.7)
+    huge = direction(pack, host, model, shape, scale=1e4)
+    patched = host.inject(model, huge, [1.0], start_percent=0.3, end_percent=0.7)
     patched.set_model_middle_block_after_patch(watch)
     run(patched, kind, steps=10)
     edited = [timestep for timestep, largest in touched.items() if largest > 1e3]
     assert edited == [timestep for timestep in touched if 0.3 <= 1 - timestep / 999 < 0.7]
 
 
-def test_strengths_along_the_batch_equal_separate_runs(kind, pack, unet):
+def test_strengths_along_the_batch_equal_separate_runs(kind, pack, host):
     model, positive, negative, latent, shape = kind
-    d = direction(pack, unet, model, shape, scale=0.5)
-    sampling = importlib.import_module(f"{pack.__name__}.nodes.sampling")
+    d = direction(pack, host, model, shape, scale=0.5)
+    sampling = importlib.import_module(f"{pack.__name__}.nodes.host.sampling")
     import comfy.samplers
 
     def sample(strengths, seeds):
-        edited = unet.inject(model, d, strengths)
+        edited = host.inject(model, d, strengths)
         return sampling.sample(
             edited,
             positive=positive,
@@ -232,22 +232,22 @@ def test_strengths_along_the_batch_equal_separate_runs(kind, pack, unet):
         torch.testing.assert_close(batch[row : row + 1], sample([strength], [5]), rtol=1e-3, atol=1e-3)
 
 
-def test_h_of_another_size_gets_the_direction_resized_or_refused(kind, pack, unet):
+def test_h_of_another_size_gets_the_direction_resized_or_refused(kind, pack, host):
     model, positive, negative, latent, shape = kind
-    d = direction(pack, unet, model, (shape[0], shape[1] // 2, shape[2] // 2))
-    assert not torch.allclose(run(unet.inject(model, d, [1.0], fit="resize"), kind), run(model, kind), atol=1e-3)
+    d = direction(pack, host, model, (shape[0], shape[1] // 2, shape[2] // 2))
+    assert not torch.allclose(run(host.inject(model, d, [1.0], fit="resize"), kind), run(model, kind), atol=1e-3)
     with pytest.raises(ValueError, match="set fit to resize"):
-        run(unet.inject(model, d, [1.0], fit="exact"), kind)
+        run(host.inject(model, d, [1.0], fit="exact"), kind)
 
 
 def test_the_channel_mean_is_the_same_at_every_place(pack):
-    edits = importlib.import_module(f"{pack.__name__}.nodes.edits")
+    edits = importlib.import_module(f"{pack.__name__}.nodes.host.edits")
     delta = torch.randn(1, 3, 4, 4)
     fitted = edits.fit_to(delta, (9, 5), "channel mean", "d")
     torch.testing.assert_close(fitted, delta.mean((2, 3), keepdim=True))
 
 
-def test_a_mask_keeps_the_edit_where_it_is_white(kind, pack, unet):
+def test_a_mask_keeps_the_edit_where_it_is_white(kind, pack, host):
     model, shape = kind[0], kind[4]
     seen = {}
 
@@ -255,10 +255,10 @@ def test_a_mask_keeps_the_edit_where_it_is_white(kind, pack, unet):
         seen.setdefault(watch.name, args["h"].clone())
         return {"h": args["h"]}
 
-    d = direction(pack, unet, model, shape)
+    d = direction(pack, host, model, shape)
     mask = torch.zeros(1, 64, 64)
     mask[:, :, 32:] = 1
-    for name, patched in {"plain": model.clone(), "masked": unet.inject(model, d, [1.0], mask=mask)}.items():
+    for name, patched in {"plain": model.clone(), "masked": host.inject(model, d, [1.0], mask=mask)}.items():
         watch.name = name
         patched.set_model_middle_block_after_patch(watch)
         run(patched, kind, steps=1)
@@ -268,27 +268,27 @@ def test_a_mask_keeps_the_edit_where_it_is_white(kind, pack, unet):
     assert (change[:, half:] > 0).all()
 
 
-def test_masks_must_be_one_or_one_for_each_picture(kinds, pack, unet):
+def test_masks_must_be_one_or_one_for_each_picture(kinds, pack, host):
     kind = kinds["sd"]
-    d = direction(pack, unet, kind[0], kind[4])
+    d = direction(pack, host, kind[0], kind[4])
     with pytest.raises(ValueError, match="got 3 masks for 1 pictures"):
-        run(unet.inject(kind[0], d, [1.0], mask=torch.ones(3, 64, 64)), kind)
+        run(host.inject(kind[0], d, [1.0], mask=torch.ones(3, 64, 64)), kind)
 
 
-def test_a_direction_of_another_family_is_refused(kinds, pack, unet):
-    demo_direction = direction(pack, unet, kinds["ddpm"][0], kinds["ddpm"][4])
+def test_a_direction_of_another_family_is_refused(kinds, pack, host):
+    demo_direction = direction(pack, host, kinds["ddpm"][0], kinds["ddpm"][4])
     with pytest.raises(ValueError, match="got DDPM, wanted SD15"):
-        unet.inject(kinds["sd"][0], demo_direction, [1.0])
+        host.inject(kinds["sd"][0], demo_direction, [1.0])
 
 
-def test_wrong_channels_are_refused(kind, pack, unet):
+def test_wrong_channels_are_refused(kind, pack, host):
     model, shape = kind[0], kind[4]
-    d = direction(pack, unet, model, (shape[0] * 2, *shape[1:]))
+    d = direction(pack, host, model, (shape[0] * 2, *shape[1:]))
     with pytest.raises(ValueError, match=f"got {shape[0] * 2} channels, wanted {shape[0]}"):
-        run(unet.inject(model, d, [1.0]), kind)
+        run(host.inject(model, d, [1.0]), kind)
 
 
-def test_a_transformer_model_is_refused_by_name(unet):
+def test_a_transformer_model_is_refused_by_name(host):
     from comfy.ldm.flux.model import Flux
     from comfy.model_patcher import ModelPatcher
     from comfy.supported_models import Flux as FluxConfig
@@ -305,9 +305,9 @@ def test_a_transformer_model_is_refused_by_name(unet):
     model.model_config = FluxConfig.__new__(FluxConfig)
     patcher = ModelPatcher(model, load_device=torch.device("cpu"), offload_device=torch.device("cpu"))
     with pytest.raises(ValueError, match=r"Flux \(Flux\) has no UNet bottleneck"):
-        unet.record(patcher, "positive")
+        host.record(patcher, "positive")
 
 
-def test_a_unet_without_a_middle_block_is_refused(unet):
+def test_a_unet_without_a_middle_block_is_refused(host):
     with pytest.raises(ValueError, match="has no UNet bottleneck"):
-        unet.record(sd15(transformer_depth_middle=-2), "positive")
+        host.record(sd15(transformer_depth_middle=-2), "positive")

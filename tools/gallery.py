@@ -17,7 +17,7 @@ from tools.comfyui import ROOT
 from tools.server import Server
 
 PAPER, INK, FAINT, PLUS, MINUS = "#ffffff", "#1b1b1f", "#6b6b76", "#0072b2", "#d55e00"
-"""As in nodes/picture.py; the last two are told apart by colour-blind people too (Okabe and Ito)."""
+"""As in nodes/ui/sheets.py; the last two are told apart by colour-blind people too (Okabe and Ito)."""
 RAIL = "#d5d5da"
 
 Strip = list[Image.Image]

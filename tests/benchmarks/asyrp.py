@@ -43,7 +43,7 @@ def found(demo):
 
 
 def asyrp(demo, direction, strength: float, until: float = 1.0):
-    node = demo.module("nodes.asyrp").HSpaceAsyrpSampler
+    node = demo.node("HSpaceAsyrpSampler")
     return node.execute(direction, strength, until, 1.0, "both", "resize").result[0]
 
 

@@ -16,7 +16,7 @@ class DemoModel(DemoFaces):
         super().__init__(pack)
         self.model.model.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
         self.banks = banks
-        self.judge = self.module("nodes.classifier").load_demo()
+        self.judge = self.module("nodes.host.classifier").load_classifier("demo attributes (built in)")
 
     @cached_property
     def settings(self) -> dict:
@@ -29,7 +29,7 @@ class DemoModel(DemoFaces):
     def recorded(self, count: int):
         """A bank of the first `count` seeds."""
         with folder_of("hspace_banks", self.banks):
-            (bank,) = self.module("nodes.record").record_banks(
+            (bank,) = self.module("nodes.host.bank_recording").record_banks(
                 self.model, {"benchmark": self.settings}, latent=self.latent, seeds=range(count), batch_size=BATCH,
                 branch="positive",
             )  # fmt: skip
@@ -44,9 +44,9 @@ class DemoModel(DemoFaces):
 
     def latents(self, seeds: Sequence[int], edits: Sequence[tuple[object, float]] = (), **changed) -> torch.Tensor:
         """Finished pictures `(n, 3, 64, 64)` of `seeds` with each direction injected at its strength."""
-        model, sample = self.model, self.module("nodes.sampling").sample
+        model, sample = self.model, self.module("nodes.host.sampling").sample
         for direction, strength in edits:
-            model = self.module("nodes.unet").inject(model, direction, [strength])
+            model = self.module("nodes.host").inject(model, direction, [strength])
         parts = [seeds[first : first + BATCH] for first in range(0, len(seeds), BATCH)]
         settings = self.settings | changed
         return torch.cat(

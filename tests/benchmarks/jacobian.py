@@ -39,7 +39,7 @@ def remember(part: str, result) -> None:
 
 def find(demo, seed: int, percents: str, count: int = 3, mask=None, protect_outside: int = 0):
     """Directions of a face, and the face `(1, 3, 64, 64)`."""
-    node = demo.module("nodes.jacobian").HSpaceFindJacobian
+    node = demo.node("HSpaceFindJacobian")
     options = {**demo.settings, "latent": demo.latent, "seed": seed, "percents": percents, "count": count}
     found, latent, _ = node.execute(
         demo.model, protect_outside=protect_outside, branch="positive", mask=mask, **options
@@ -50,10 +50,12 @@ def find(demo, seed: int, percents: str, count: int = 3, mask=None, protect_outs
 def halves_at(demo, seed: int, step: int):
     found = []
     sigmas = demo.settings["sigmas"]
-    at = demo.module("nodes.halves").at_sigmas(
+    at = demo.module("nodes.host.split_passes").visit_at_sigmas(
         demo.model, lambda sigma, halves: found.append(halves), {float(sigmas[step])}, "positive"
     )
-    demo.module("nodes.sampling").sample(at, **demo.settings, latent=demo.latent, seeds=[seed], on_step=lambda x0: None)
+    demo.module("nodes.host.sampling").sample(
+        at, **demo.settings, latent=demo.latent, seeds=[seed], on_step=lambda x0: None
+    )
     return found[0]
 
 
@@ -152,7 +154,7 @@ def whole_unet(demo, step: int) -> WholeUNet:
     seen = []
     recording = demo.model.clone()
     recording.set_model_middle_block_after_patch(lambda args: seen.append(args) or {"h": args["h"]})
-    demo.module("nodes.sampling").sample(
+    demo.module("nodes.host.sampling").sample(
         recording, **demo.settings, latent=demo.latent, seeds=[FACES[0]], on_step=lambda x0: None
     )
     return WholeUNet(demo.model.model.diffusion_model, seen[step]["x"], seen[step]["timesteps"])

@@ -45,11 +45,11 @@ def cut(module, model, context: int, pixels: int):
 
     found = []
     schedule = sigmas(model, 2)
-    watched = module("nodes.halves").at_sigmas(
+    watched = module("nodes.host.split_passes").visit_at_sigmas(
         model, lambda sigma, halves: found.append(halves), {float(schedule[0])}, "positive"
     )
     with torch.inference_mode():
-        module("nodes.sampling").sample(
+        module("nodes.host.sampling").sample(
             watched, positive=conditioning(1, context), negative=conditioning(2, context), cfg=1.0,
             sampler=comfy.samplers.sampler_object("euler"), sigmas=schedule[:2],
             latent={"samples": torch.zeros(1, 4, pixels // 8, pixels // 8)}, seeds=[0], on_step=lambda x0: None,

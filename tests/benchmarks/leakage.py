@@ -136,7 +136,7 @@ def rounded(value):
 
 
 def write(pack, demo, results: dict) -> None:
-    plots = importlib.import_module(f"{pack.__name__}.nodes.plots")
+    plots = importlib.import_module(f"{pack.__name__}.nodes.ui.plots")
     tables = {name: leakage_of(demo, result) for name, result in results.items()}
     labels = [column.replace("_", " ") for column in TARGETS]
     sides = {title: getattr(tables[name], side) for title, (name, side) in PICTURED.items()}

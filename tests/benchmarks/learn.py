@@ -68,8 +68,8 @@ def others(name: str) -> list[str]:
 
 
 def learnt(demo, name: str, held: list[str], span: str, folder):
-    judge = demo.module("nodes.judge").classifier_judge(demo.judge, name, held)
-    node = demo.module("nodes.learn").HSpaceLearnDirection
+    judge = demo.module("nodes.host.objective").classifier_objective(demo.judge, name, held)
+    node = demo.node("HSpaceLearnDirection")
     with folder_of("hspace_banks", folder), torch.inference_mode():
         return node.execute(
             demo.model, demo.empty, demo.empty, demo.settings["sampler"], demo.sigmas(STEPS), demo.latent, demo.vae,

@@ -101,7 +101,7 @@ class Inverted:
 
     def __init__(self, demo, latents: torch.Tensor, folder, method: str = "edit-friendly DDPM", skip=0, steps=STEPS):
         self.demo = demo
-        node = demo.module("nodes.invert").HSpaceInvertImage
+        node = demo.node("HSpaceInvertImage")
         with folder_of("hspace_banks", folder), torch.inference_mode():
             self.noise, self.latent, self.sampler, self.sigmas, self.bank, _ = node.execute(
                 demo.model, demo.empty, demo.empty, {"samples": latents}, demo.sigmas(steps), method, skip, 0,
@@ -112,7 +112,7 @@ class Inverted:
         import comfy.samplers
 
         demo = self.demo
-        model = demo.module("nodes.unet").inject(demo.model, direction, [strength]) if direction else demo.model
+        model = demo.module("nodes.host").inject(demo.model, direction, [strength]) if direction else demo.model
         guider = comfy.samplers.CFGGuider(model)
         guider.set_conds(demo.empty, demo.empty)
         guider.set_cfg(1.0)
@@ -236,7 +236,7 @@ def test_draw(pack, demo, found, tmp_path):
     inverted = Inverted(demo, renders, tmp_path)
     shown = [renders, inverted.edited(), *(inverted.edited(found[name], s) for name, s in DRAWN.items())]
     pictures = torch.stack([demo.images(latents) for latents in shown], 1).clamp(0, 1)
-    sheet = demo.module("nodes.picture").grid(
+    sheet = demo.module("nodes.ui.sheets").grid(
         pictures, title="Edits of pictures the model has not made", row_labels=[""] * len(renders), size=160,
         column_labels=["picture", "given back", *(f"{name} {strength:g}" for name, strength in DRAWN.items())],
     )  # fmt: skip

@@ -68,7 +68,7 @@ def predictions(demo, pictures, sigmas, noise, edit=None) -> torch.Tensor:  # no
             seen.append(model(pictures + sigma * draw, sigma.expand(len(pictures)), **extra_args).clone())
         return x
 
-    model = demo.module("nodes.unet").inject(demo.model, edit[0], [edit[1]]) if edit else demo.model
+    model = demo.module("nodes.host").inject(demo.model, edit[0], [edit[1]]) if edit else demo.model
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(demo.empty, demo.empty)
     guider.set_cfg(1.0)

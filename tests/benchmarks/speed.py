@@ -49,7 +49,7 @@ def ratio(times: dict[str, list[float]], of: str, to: str) -> dict:
 @pytest.mark.parametrize("size", SIZES)
 def test_a_step_with_an_injection_and_with_recording(pack, size):
     layout, side, width, pairs = SIZES[size]
-    unet = importlib.import_module(f"{pack.__name__}.nodes.unet")
+    host = importlib.import_module(f"{pack.__name__}.nodes.host")
     model = sd15(layout)
     calls: list[int] = []
     model.set_model_unet_function_wrapper(
@@ -57,8 +57,8 @@ def test_a_step_with_an_injection_and_with_recording(pack, size):
     )
     variants = {
         "plain": model,
-        "injecting": unet.inject(model, random_direction(pack, side // (8 if layout is FULL else 4)), [1.0]),
-        "recording": unet.record(model, "positive")[0],
+        "injecting": host.inject(model, random_direction(pack, side // (8 if layout is FULL else 4)), [1.0]),
+        "recording": host.record(model, "positive")[0],
     }
     latent = torch.randn(1, 4, side, side)
     times = in_turn({name: lambda m=each: step(m, latent, width) for name, each in variants.items()}, pairs)
@@ -91,7 +91,7 @@ def step(model, latent, width: int) -> None:
 
 def test_a_sweep_in_one_batch_and_one_by_one(pack, tmp_path):
     demo = DemoModel(pack, tmp_path)
-    sweep = demo.module("nodes.sweep").HSpaceSweep
+    sweep = demo.node("HSpaceSweep")
     direction = demo.direction("d", 0)
 
     def run(batch_size: int) -> None:

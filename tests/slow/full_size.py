@@ -287,7 +287,7 @@ def main() -> None:
     pack = importlib.util.module_from_spec(spec)
     sys.modules[conftest.PACK] = pack
     spec.loader.exec_module(pack)
-    importlib.import_module(f"{conftest.PACK}.nodes.folders").register_folders()
+    importlib.import_module(f"{conftest.PACK}.nodes.host.paths").register_folders()
     FullSize(pack, *sys.argv[1:]).run()
 
 

@@ -1,0 +1,141 @@
+"""Probe: how much of a picture follows its h in this model."""
+
+import torch
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ...directions import norm_matched_noise, relative_distance, share_of_way
+from ..host import Progress, record, sample, seed_range, single_latent, substitute
+from ..ui import CATEGORY, CFG, bars, below, first_seed_input, grid, parse_windows
+
+
+class HSpaceProbe(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="HSpaceProbe",
+            display_name="Probe h-space",
+            category=CATEGORY,
+            description="Says whether h-space matters in a model: gives pictures the h of another picture, and as much "
+            "noise, and measures how far they follow. The first thing to try on an unknown checkpoint.",
+            search_aliases=["does it work", "swap h", "test model", "which models", "h-space strength", "style mixing"],
+            inputs=[
+                io.Model.Input("model", tooltip="A UNet with a bottleneck: SD1.x, SD2.x, SDXL or a pixel DDPM."),
+                io.Conditioning.Input("positive", tooltip="As for the sampler. What both pictures of a pair show."),
+                io.Conditioning.Input("negative", tooltip="As for the sampler. Not used at cfg 1."),
+                io.Sampler.Input("sampler", tooltip="Any sampler but dpm_adaptive."),
+                io.Sigmas.Input("sigmas", tooltip="The schedule. 10 to 25 steps are enough."),
+                io.Latent.Input("latent", tooltip="One empty latent: gives the size of the pictures."),
+                io.Vae.Input("vae", tooltip="Decodes the pictures."),
+                io.String.Input(
+                    "windows",
+                    default="0-1, 0-0.33, 0.33-0.67, 0.67-1",
+                    tooltip="When in the sampling h is replaced, with commas between: 0 is pure noise, 1 the finished "
+                    "picture. The number is that of the first.",
+                ),
+                io.Int.Input(
+                    "pairs", default=2, min=1, max=100, tooltip="Pairs of pictures that swap their h. 2 to 8."
+                ),
+                first_seed_input("picture"),
+                CFG,
+                io.Int.Input(
+                    "picture_size",
+                    default=128,
+                    min=32,
+                    max=2048,
+                    tooltip="Longer side of each picture in the sheet, in pixels. 96 to 256.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="sheet", tooltip="The numbers as bars, and the first pair's pictures."),
+                io.Float.Output(
+                    display_name="follows",
+                    tooltip="How far a picture goes to the one whose h it is given, in the first window: 0 stays, 1 "
+                    "becomes it.",
+                ),
+                io.String.Output(display_name="info", tooltip="The numbers in words."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls, model, positive, negative, sampler, sigmas, latent, vae, windows, pairs, first_seed, cfg, picture_size
+    ):
+        windows = parse_windows(windows)
+        run = dict(positive=positive, negative=negative, cfg=cfg, sampler=sampler, sigmas=sigmas)
+        latent = single_latent(model, latent)
+        progress = Progress(model, pairs * (1 + 2 * len(windows)) * (len(sigmas) - 1))
+        probe = _Probe(model, latent, vae, run, windows, progress)
+        seeds = seed_range(first_seed, 2 * pairs)
+        found = [probe.pair(seeds[first : first + 2]) for first in range(0, len(seeds), 2)]
+        follows, noise = (torch.stack([each[kind] for each, _ in found]).mean((0, 1)) for kind in (0, 1))
+        labels = [f"{start:g} to {end:g}" for start, end in windows]
+        sheet = sheet_of(found[0][1], seeds, labels, follows, noise, picture_size)
+        info = "\n".join(
+            f"{label}: given another picture's h, a picture goes {f:.0%} of the way to it; noise as large moves it "
+            f"{n:.0%} as far, in any direction."
+            for label, f, n in zip(labels, follows.tolist(), noise.tolist(), strict=True)
+        )
+        return io.NodeOutput(sheet, float(follows[0]), info, ui=ui.PreviewImage(sheet, cls=cls))
+
+
+class _Probe:
+    """Samples pairs of pictures with their h swapped, and with noise in it."""
+
+    def __init__(self, model, latent, vae, run: dict, windows, progress: Progress):
+        self.model, self.latent, self.vae, self.run = model, latent, vae, run
+        self.windows, self.progress = windows, progress
+
+    def pair(self, seeds: range) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """Share of the way and relative distance, `(2, windows)` each, and pictures `(4, 2 + windows, ...)`."""
+        recorded, own = self._record(seeds)
+        other = own.flip(0)
+        swapped = {branch: {t: h.flip(0) for t, h in each.items()} for branch, each in recorded.items()}
+        noisy = {branch: with_noise(each, seeds[0]) for branch, each in recorded.items()}
+        pictures = [[self._pictures(seeds, each, window) for window in self.windows] for each in (swapped, noisy)]
+        follows = torch.stack([share_of_way(changed, own, other) for changed in pictures[0]], 1)
+        noise = torch.stack([relative_distance(changed, own, other) for changed in pictures[1]], 1)
+        rows = [torch.stack([own, *each, other], 1) for each in pictures]
+        return (follows, noise), torch.cat(rows)
+
+    def _record(self, seeds: range) -> tuple[dict, Tensor]:
+        """h by timestep for each side of the guidance there is, and the finished pictures."""
+        recording, positive = record(self.model, "positive")
+        recording, negative = record(recording, "negative")
+        pictures = self._sampled(recording, seeds)
+        return {each.branch: each.h for each in (positive, negative) if each.h}, pictures
+
+    def _pictures(self, seeds: range, recorded: dict, window: tuple[float, float]) -> Tensor:
+        return self._sampled(substitute(self.model, recorded, *window), seeds)
+
+    def _sampled(self, model, seeds: range) -> Tensor:
+        latents = sample(model, **self.run, latent=self.latent, seeds=seeds, on_step=self.progress)
+        return self.vae.decode(latents).cpu()
+
+
+def with_noise(recorded: dict[float, Tensor], seed: int) -> dict[float, Tensor]:
+    """h by timestep, moved as far from itself as the other's of the pair is, in a random direction."""
+    h = torch.stack(list(recorded.values()), 1).float()
+    generator = torch.Generator().manual_seed(seed % (1 << 63))
+    noisy = h + norm_matched_noise(h.flip(0) - h, generator)
+    return dict(zip(recorded, noisy.unbind(1), strict=True))
+
+
+def sheet_of(pictures: Tensor, seeds: range, labels: list[str], follows: Tensor, noise: Tensor, size: int) -> Tensor:
+    """The numbers as bars, and below them the `pictures` of the first pair."""
+    a, b = seeds[:2]
+    sheet = grid(
+        pictures,
+        title="In place of its own h: the other picture's, or noise as large",
+        row_labels=[f"{a}, h of {b}", f"{b}, h of {a}", f"{a}, noise", f"{b}, noise"],
+        column_labels=["plain", *labels, "other"],
+        highlighted=[0],
+        size=size,
+    )
+    groups = {"goes to the picture whose h it has": follows.tolist(), "noise moves it as far as": noise.tolist()}
+    title = "How far pictures follow their h (1: the distance of the two pictures)"
+    return below(bars(groups, labels, title=title, width=sheet.shape[2]), sheet)
+
+
+NODES = [HSpaceProbe]

@@ -1,0 +1,102 @@
+"""All that knows ComfyUI's insides: where h is, how it is read, edited and differentiated, sampling, banks, paths."""
+
+from .asyrp import sample_asyrp
+from .bank_recording import bank_folder, record_banks, sampling_recipe, source_of
+from .baseline import Baseline, BaselinePass
+from .classifier import Classifier, load_classifier
+from .clip import similarities, text_embedding
+from .decoding import decoded
+from .edits import Injection
+from .fingerprint import digest, model_digest, weights_fingerprint
+from .injection import Patch, inject, substitute
+from .inversion import Inversion, InvertedNoise, independent_noise, invert_ddim, invert_ddpm
+from .jacobian_search import JacobianSearch, pooled, steps_at
+from .listings import (
+    DEMO_CLASSIFIER,
+    DEMO_MODEL,
+    classifier_folders,
+    direction_file,
+    free_path,
+    model_folder,
+    model_folders,
+    score_file,
+    score_files,
+)
+from .objective import Objective, classifier_objective, text_objective
+from .paths import DIRECTIONS, register_folders
+from .pixel_ddpm import find_files, load_ddpm
+from .progress import Progress, finder_progress
+from .recorder import Recorder, record
+from .replacements import register_replacements
+from .routes import register_pages
+from .sampling import sample, seed_range, single_latent
+from .site import model_family, require_bottleneck, require_fit
+from .split_passes import visit_at_sigmas, visit_steps
+from .split_unet import SplitUNet
+from .trainer import CONSTANT, EACH_TIMESTEP, Trainer, read_checkpoint, start_learner
+
+__all__ = [
+    "CONSTANT",
+    "DEMO_CLASSIFIER",
+    "DEMO_MODEL",
+    "DIRECTIONS",
+    "EACH_TIMESTEP",
+    "Baseline",
+    "BaselinePass",
+    "Classifier",
+    "Injection",
+    "Inversion",
+    "InvertedNoise",
+    "JacobianSearch",
+    "Objective",
+    "Patch",
+    "Progress",
+    "Recorder",
+    "SplitUNet",
+    "Trainer",
+    "bank_folder",
+    "classifier_folders",
+    "classifier_objective",
+    "decoded",
+    "digest",
+    "direction_file",
+    "find_files",
+    "finder_progress",
+    "free_path",
+    "independent_noise",
+    "inject",
+    "invert_ddim",
+    "invert_ddpm",
+    "load_classifier",
+    "load_ddpm",
+    "model_digest",
+    "model_family",
+    "model_folder",
+    "model_folders",
+    "pooled",
+    "read_checkpoint",
+    "record",
+    "record_banks",
+    "register_folders",
+    "register_pages",
+    "register_replacements",
+    "require_bottleneck",
+    "require_fit",
+    "sample",
+    "sample_asyrp",
+    "sampling_recipe",
+    "score_file",
+    "score_files",
+    "seed_range",
+    "similarities",
+    "single_latent",
+    "source_of",
+    "start_learner",
+    "steps_at",
+    "substitute",
+    "text_embedding",
+    "text_objective",
+    "visit_at_sigmas",
+    "visit_steps",
+    "weights_fingerprint",
+]

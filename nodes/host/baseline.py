@@ -1,0 +1,72 @@
+"""What a sampler predicts at each step for pictures that nobody edits."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .decoding import decoded_with_gradient
+from .objective import Objective
+from .split_passes import PredictedLatents
+from .split_unet import SplitUNet
+
+
+@dataclass(frozen=True, eq=False)
+class Baseline:
+    """What unedited pictures are predicted to be at each step, and what an objective sees in them."""
+
+    timesteps: Tensor
+    """`(t,)`."""
+    scale: Tensor
+    """`(t,)`: standard deviation of h."""
+    shape: tuple[int, ...]
+    """Of h: channels, height, width."""
+    predictions: Tensor
+    """`(t, n, ...)` latents."""
+    features: Tensor
+    """`(t, n, m)`."""
+
+    @classmethod
+    @torch.inference_mode(False)  # what a gradient meets must be ordinary tensors
+    def joined(cls, parts: list["Baseline"]) -> "Baseline":
+        first = parts[0]
+        scale = torch.stack([part.scale.clone() for part in parts]).mean(0)
+        predictions, features = (
+            torch.cat([getattr(part, key) for part in parts], 1) for key in ("predictions", "features")
+        )
+        return cls(first.timesteps, scale, first.shape, predictions, features)
+
+    def spread(self, step: int) -> Tensor:
+        """`(m,)`: standard deviation over the pictures."""
+        return self.features[step].std(0)
+
+
+class BaselinePass:
+    """Sees what is predicted for unedited pictures. Lives for one sampling call, as `TrainStep` does."""
+
+    def __init__(self, objective: Objective, vae):
+        self.objective, self.vae = objective, vae
+        self.steps: dict[int, tuple] = {}
+
+    def __call__(self, step: int, split_unet: SplitUNet, predicted: PredictedLatents | None) -> Tensor:
+        if predicted is not None:
+            with torch.inference_mode(False), torch.no_grad():
+                latents = predicted(split_unet.prediction)
+                features = self.objective.features(decoded_with_gradient(self.vae, latents))
+            spread = float(split_unet.h.float().std())
+            self.steps[step] = (
+                split_unet.timestep,
+                spread,
+                tuple(split_unet.h.shape[1:]),
+                latents.cpu(),
+                features.cpu(),
+            )
+        return split_unet.prediction
+
+    def baseline(self) -> Baseline:
+        timesteps, scales, shapes, predictions, features = zip(
+            *(self.steps[i] for i in sorted(self.steps)), strict=True
+        )
+        return Baseline(
+            torch.tensor(timesteps), torch.tensor(scales), shapes[0], torch.stack(predictions), torch.stack(features)
+        )

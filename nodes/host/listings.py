@@ -1,0 +1,98 @@
+"""What the nodes' lists offer: files and folders by the names they are chosen by. A name is never made into a path."""
+
+from pathlib import Path
+
+import folder_paths
+
+from ...directions import Direction, load_direction, stays_inside
+from .paths import BANKS, CLASSIFIERS, DIRECTIONS, PACK
+from .pixel_ddpm import is_ddpm
+
+DEMO_MODEL, DEMO_CLASSIFIER = "demo faces (built in)", "demo attributes (built in)"
+DEMO_MODEL_FOLDER, DEMO_CLASSIFIER_FOLDER = PACK / "demo" / "ddpm", PACK / "demo" / "classifier"
+
+
+def model_folders() -> dict[str, Path]:
+    """Folder of each model by the name in the list; of two with the same name the first search path's counts."""
+    found = {DEMO_MODEL: DEMO_MODEL_FOLDER}
+    for root in map(Path, folder_paths.get_folder_paths("diffusers")):
+        for folder in sorted(root.iterdir()) if root.is_dir() else ():
+            if is_ddpm(folder):
+                found.setdefault(folder.name, folder)
+    return found
+
+
+def model_folder(name: str) -> Path:
+    """Folder of a model in the list. A name is never made into a path, so "../x" is merely unknown: `ValueError`."""
+    folders = model_folders()
+    if name not in folders:
+        raise ValueError(
+            f'got "{name}", wanted one of: {", ".join(folders)}. Put the diffusers folder into models/diffusers and '
+            "choose it from the list."
+        )
+    return folders[name]
+
+
+def classifier_folders() -> dict[str, Path]:
+    """Folder of each classifier by the name in the list."""
+    found = {DEMO_CLASSIFIER: DEMO_CLASSIFIER_FOLDER}
+    for root in map(Path, folder_paths.get_folder_paths(CLASSIFIERS)):
+        for config in filter(Path.is_file, sorted(root.glob("*/config.json"))):
+            found.setdefault(config.parent.name, config.parent)
+    return found
+
+
+def classifier_folder(name: str) -> Path:
+    """Folder of a classifier in the list. `ValueError` for a name that is not in it."""
+    folders = classifier_folders()
+    if name not in folders:
+        raise ValueError(
+            f'got "{name}", wanted one of: {", ".join(folders)}. Put its folder into models/hspace_classifiers and '
+            "choose it from the list."
+        )
+    return folders[name]
+
+
+def score_files() -> dict[str, Path]:
+    """Path of each score file by its name in the list. Links out of the folder, folders and pipes are left out."""
+    found: dict[str, Path] = {}
+    for root in map(Path, folder_paths.get_folder_paths(BANKS)):
+        for path in sorted([*root.rglob("*.csv"), *root.rglob("*.json")]):
+            if path.is_file() and stays_inside(root, path):
+                found.setdefault(path.relative_to(root).as_posix(), path)
+    return found
+
+
+def score_file(name: str) -> Path:
+    """The file of this name in the list. A name is never made into a path: `ValueError` for any other."""
+    files = score_files()
+    if name not in files:
+        raise ValueError(
+            f'got the file "{name}", wanted one of: {", ".join(files) or "none is there"}. Put a .csv or .json file '
+            "into models/hspace_banks, press R and choose it."
+        )
+    return files[name]
+
+
+def direction_file(name: str) -> Path:
+    """The file of this name in one of the folders. `ValueError` for a link that leads out of them."""
+    path = Path(folder_paths.get_full_path_or_raise(DIRECTIONS, name))
+    if not any(stays_inside(Path(root), path) for root in folder_paths.get_folder_paths(DIRECTIONS)):
+        raise ValueError(f'"{name}" leads out of models/{DIRECTIONS}: got a link, wanted a file. Copy the file there.')
+    return path
+
+
+def free_path(path: Path, direction: Direction) -> Path:
+    """`path`, or the first of "name 2", "name 3"... that is free or already holds this very direction."""
+    candidate, number = path, 1
+    while candidate.exists() and not _holds(candidate, direction):
+        number += 1
+        candidate = path.with_name(f"{path.stem} {number}{path.suffix}")
+    return candidate
+
+
+def _holds(path: Path, direction: Direction) -> bool:
+    try:
+        return load_direction(path) == direction
+    except ValueError:
+        return False
