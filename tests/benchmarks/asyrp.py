@@ -1,4 +1,4 @@
-"""Asyrp against the symmetric edit: time of a step, and what the number of steps does to both. The demo model.
+"""Asyrp against the symmetric edit: time of a step, the number of steps, and until when to edit. The demo model.
 
     python -m pytest -s tests/benchmarks/asyrp.py        (ten minutes on two cores)
 
@@ -22,6 +22,7 @@ RESULTS = DOCS / "asyrp.json"
 SEEDS, STEPS = range(6_000_000, 6_000_032), (5, 10, 20, 40)
 STRENGTHS = {"smile": 0.1, "age": 0.06}
 PAIRS = 12
+UNTIL = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +96,21 @@ def test_the_number_of_steps(pack, demo, found):
             print(name, steps, {kind: round(moved[-1], 3) for kind, moved in results[name].items()}, flush=True)
     remember(RESULTS, "steps", {"steps": STEPS, "strengths": STRENGTHS, **results})
     draw(results)
+
+
+def test_until_when_an_edit_counts(demo, found):
+    """What an edit until `edit_until` changes of its attribute, and of the others, at 20 steps."""
+    results: dict[str, dict] = {}
+    for name, strength in STRENGTHS.items():
+        column, run = demo.judge.columns.index(name), dict(sigmas=demo.sigmas(20))
+        plain = demo.scores(SEEDS, sampler=asyrp(demo, found[name], 0.0), **run)
+        for until in UNTIL:
+            edited = demo.scores(SEEDS, sampler=asyrp(demo, found[name], strength, until), **run)
+            change = demo.directions.change(edited, plain)
+            off = (change.abs().sum() - change[column].abs()) / (len(change) - 1)
+            results.setdefault(name, {})[f"{until:g}"] = {"change": change[column].item(), "off": off.item()}
+            print(name, until, results[name][f"{until:g}"], flush=True)
+    remember(RESULTS, "until", results)
 
 
 def draw(results: dict) -> None:
