@@ -2,6 +2,7 @@
 #   PYTHON          the Python that makes .venv (python3)
 #   COMFYUI_PATH    a ComfyUI to use instead of the pinned one in .comfyui
 #   COMFYUI_PYTHON  its Python, used as it is instead of .venv; must have requirements.txt and requirements-dev.txt
+#   HSPACE_REQUIRE_ALL_TIERS=1  a test left out for want of Chromium or ComfyUI is a failure, as in .ci/run
 
 PYTHON ?= python3
 RUN := $(or $(COMFYUI_PYTHON),.venv/bin/python)
@@ -9,7 +10,7 @@ RUN := $(or $(COMFYUI_PYTHON),.venv/bin/python)
 help:
 	@echo "make demo     queue every example workflow on a real ComfyUI, pictures go to output/"
 	@echo "make ui       start ComfyUI with this pack in it, for the browser"
-	@echo "make test     lint, types, and all tests"
+	@echo "make test     lint, types, and all tests; says at its end what this machine cannot test"
 	@echo "make test-slow full-size models and the campaigns of faults and hostile files: before a release, hours"
 	@echo "make bench    the speed table, docs/benchmarks.md: an hour"
 	@echo "make measure  what components mean: docs/semantics.md, a quarter of an hour"

@@ -19,7 +19,9 @@ PACK = "hspace_pack"
 # At the end: this pack's folder `nodes` must not hide ComfyUI's nodes.py.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT] + [str(ROOT), str(ROOT / "tests")]
 
-from tools.comfyui import find_comfyui  # noqa: E402, the path comes first
+from tiers import leave_out, left_out  # noqa: E402, the path comes first
+
+from tools.comfyui import find_comfyui  # noqa: E402
 
 COMFYUI = find_comfyui()
 # What the tests save goes here, not into ComfyUI's own folders.
@@ -45,7 +47,14 @@ if COMFYUI:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if COMFYUI is None and any(mark.name in ("comfy", "server") for mark in item.iter_markers()):
-        pytest.skip("no ComfyUI found: run `make install` or set COMFYUI_PATH")
+        leave_out("no ComfyUI found: run `make install` or set COMFYUI_PATH")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if lines := left_out(terminalreporter.stats.get("skipped", [])):
+        terminalreporter.write_sep("=", "LEFT OUT, so not tested on this machine", red=True, bold=True)
+        for line in lines:
+            terminalreporter.write_line(line, red=True)
 
 
 @pytest.fixture(scope="session")

@@ -1,20 +1,23 @@
 """The pack in ComfyUI's own page: templates, nodes, help pages and pictures as a user in a browser meets them."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from tiers import leave_out
 
 from tools.comfyui import ROOT
 from tools.server import Server
 from tools.workflow import to_prompt
 
-pytest.importorskip("playwright.sync_api", reason="no playwright found: `pip install -r requirements-dev.txt`")
+if find_spec("playwright") is None:
+    leave_out("the browser tier needs playwright: `pip install -r requirements-dev.txt`")
 from tools.browser import Frontend, find_chromium  # noqa: E402, only where playwright is
 
 if find_chromium() is None:
-    pytest.skip("no Chromium found: install it or set CHROMIUM to its path", allow_module_level=True)
+    leave_out("the browser tier needs Chromium: `apt-get install chromium` on Debian, or set CHROMIUM to its path")
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
 
