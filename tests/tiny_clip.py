@@ -1,5 +1,7 @@
 """A CLIP of ComfyUI's own classes, tiny and random, and the same by transformers: the oracle."""
 
+import json
+from tempfile import NamedTemporaryFile
 from types import SimpleNamespace
 
 import torch
@@ -48,7 +50,10 @@ def comfy_vision(half):
         "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act", "image_size",
         "patch_size", "num_channels", "projection_dim", "model_type",
     )}  # fmt: skip
-    vision = comfy.clip_vision.ClipVisionModel(config)
+    with NamedTemporaryFile("w", suffix=".json") as file:  # ComfyUI 0.20 takes no dictionary
+        json.dump(config, file)
+        file.flush()
+        vision = comfy.clip_vision.ClipVisionModel(file.name)
     missing, unexpected = vision.load_sd(half.state_dict())
     assert not missing
     assert all("position_ids" in name for name in unexpected)
