@@ -44,7 +44,7 @@ def prompt(strength: float | None) -> dict:
             },
         ),
         "decode": ("VAEDecode", {"samples": ["sample", 0], "vae": ["load", 1]}),
-        "save": ("SaveImage", {"images": ["decode", 0], "filename_prefix": "company"}),
+        "save": ("SaveImage", {"images": ["decode", 0], "filename_prefix": "compatibility"}),
     }  # fmt: skip
     if strength is None:
         del nodes["direction"], nodes["inject"]

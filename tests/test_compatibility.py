@@ -51,7 +51,7 @@ def with_lora(model):
     return comfy.sd.load_lora_for_models(model, None, lora(model), 0.8, 0.0)[0]
 
 
-COMPANIONS = {
+OTHER_NODES = {
     "LoRA": with_lora,
     "FreeU": of_node("comfy_extras.nodes_freelunch", "FreeU", 1.3, 1.4, 0.9, 0.2),
     "FreeU_V2": of_node("comfy_extras.nodes_freelunch", "FreeU_V2", 1.3, 1.4, 0.9, 0.2),
@@ -65,21 +65,21 @@ COMPANIONS = {
 }
 
 
-@pytest.fixture(params=COMPANIONS)
-def companion(request):
+@pytest.fixture(params=OTHER_NODES)
+def other_node(request):
     """A function of a model, and a sampler with a latent on which it acts."""
     latent = MASKED if request.param == "differential diffusion" else LATENT
-    return COMPANIONS[request.param], partial(ksampler, latent=latent)
+    return OTHER_NODES[request.param], partial(ksampler, latent=latent)
 
 
-def test_a_companion_and_an_edit_both_act_in_either_order_and_leave_nothing(companion, model, host, direction, edit):
-    accompany, sample = companion
+def test_another_node_and_an_edit_both_act_in_either_order_and_leave_nothing(other_node, model, host, direction, edit):
+    with_other, sample = other_node
     base, patches = sample(model), patches_of(model)
-    alone = sample(accompany(model))
+    alone = sample(with_other(model))
     assert not torch.allclose(alone, base, atol=1e-3)
-    assert torch.equal(sample(host.inject(accompany(model), direction, [0.0])), alone)
-    edited = sample(edit(accompany(model)))
-    assert torch.equal(sample(accompany(edit(model))), edited)
+    assert torch.equal(sample(host.inject(with_other(model), direction, [0.0])), alone)
+    edited = sample(edit(with_other(model)))
+    assert torch.equal(sample(with_other(edit(model))), edited)
     assert not torch.allclose(edited, alone, atol=1e-3)
     assert not torch.allclose(edited, sample(edit(model)), atol=1e-3)
     assert torch.equal(sample(model), base)
@@ -94,7 +94,7 @@ def patches_of(model) -> list:
 def test_the_passes_of_a_guidance_are_edited_too_and_a_shrunken_h_gets_a_smaller_edit(
     model, direction, edit, name, passes
 ):
-    patched, before, after = probed(COMPANIONS[name](model), edit)
+    patched, before, after = probed(OTHER_NODES[name](model), edit)
     ksampler(patched, LATENT, steps=4)
     assert len(before.h) == 4 * passes
     assert {h.shape[2:] for h in before.h} == ({(4, 4), (2, 2)} if name == "deep shrink" else {(4, 4)})
@@ -162,13 +162,13 @@ def test_what_is_recorded_under_a_controlnet_holds_its_part(model, recorded, bra
 @pytest.mark.parametrize("branch", ["positive", "negative"])
 def test_the_pass_of_a_guidance_is_not_recorded(model, recorded, name, branch):
     # SAG computes the attention of the middle block in its own way, with another rounding; a bank is float16
-    torch.testing.assert_close(recorded(COMPANIONS[name](model), branch), recorded(model, branch), rtol=2e-3, atol=2e-3)
+    torch.testing.assert_close(recorded(OTHER_NODES[name](model), branch), recorded(model, branch), rtol=2e-3, atol=2e-3)
 
 
 def test_the_pass_of_sag_counts_as_positive(model, host, direction):
     for apply_to, edited in ("positive", [1, 1]), ("negative", [1, 0]):
         edit = partial(host.inject, direction=direction, strengths=[1.0], apply_to=apply_to)
-        patched, before, after = probed(COMPANIONS["SAG"](model), edit)
+        patched, before, after = probed(OTHER_NODES["SAG"](model), edit)
         ksampler(patched, LATENT, steps=1)
         assert [len(chunks) for chunks in before.kinds] == [2, 1]
         changed = [h.ne(other).flatten(1).any(1).sum().item() for h, other in zip(before.h, after.h, strict=True)]
@@ -180,6 +180,6 @@ def test_a_pixel_ddpm_refuses_what_it_would_not_serve(pack, name):
     load = importlib.import_module(f"{pack.__name__}.nodes.capture.load_ddpm")
     demo, _, _, pixels = load.HSpaceLoadDDPM.execute(load.DEMO_MODEL).result
     with pytest.raises(ValueError, match="can be patched at its bottleneck only"):
-        ksampler(COMPANIONS[name](demo), pixels)
+        ksampler(OTHER_NODES[name](demo), pixels)
     with pytest.raises(ValueError, match="got control, wanted"):
         demo.model.diffusion_model(torch.zeros(1, 3, 64, 64), torch.zeros(1), control={"middle": [torch.ones(1)]})
