@@ -57,7 +57,7 @@ PARTS = {
     "Inject Direction": "Inject, 2 pictures",
     "Find Directions (Jacobian)": "Jacobian, k = 1",
     "Sweep Direction": "Sweep, 3 pictures",
-    "Invert Image": "Invert and 2 replays",
+    "Invert Image": "Invert, sample twice",
 }
 """What is measured, and what the table calls it."""
 
