@@ -1,4 +1,4 @@
-"""Draw the pictures at the top of README.md, through the real ComfyUI: `python -m tools.gallery`.
+"""Draw two pictures of README.md, through the real ComfyUI: `python -m tools.gallery`.
 
 docs/sweep.webp shows three directions at strengths that go from one end to the other and back, docs/gallery.jpg every
 starter direction. The faces are those of the first seeds, none left out.
