@@ -1,5 +1,9 @@
-"""What the nodes' lists offer: files and folders by the names they are chosen by. A name is never made into a path."""
+"""What the nodes' lists offer: files and folders by the names they are chosen by. A name is never made into a path.
 
+Every schema asks for them, so folders are read again only when they have changed, as `folder_paths` does.
+"""
+
+from collections.abc import Iterator
 from pathlib import Path
 
 import folder_paths
@@ -7,6 +11,7 @@ import folder_paths
 from ...directions import Direction, load_direction, stays_inside
 from .paths import BANKS, CLASSIFIERS, DIRECTIONS, PACK
 from .pixel_ddpm import is_ddpm
+from .unchanged import kept_while_unchanged
 
 DEMO_MODEL, DEMO_CLASSIFIER = "demo faces (built in)", "demo attributes (built in)"
 DEMO_MODEL_FOLDER, DEMO_CLASSIFIER_FOLDER = PACK / "demo" / "ddpm", PACK / "demo" / "classifier"
@@ -16,9 +21,8 @@ def model_folders() -> dict[str, Path]:
     """Folder of each model by the name in the list; of two with the same name the first search path's counts."""
     found = {DEMO_MODEL: DEMO_MODEL_FOLDER}
     for root in map(Path, folder_paths.get_folder_paths("diffusers")):
-        for folder in sorted(root.iterdir()) if root.is_dir() else ():
-            if is_ddpm(folder):
-                found.setdefault(folder.name, folder)
+        for folder in filter(is_ddpm, _inside(root)):
+            found.setdefault(folder.name, folder)
     return found
 
 
@@ -37,8 +41,9 @@ def classifier_folders() -> dict[str, Path]:
     """Folder of each classifier by the name in the list."""
     found = {DEMO_CLASSIFIER: DEMO_CLASSIFIER_FOLDER}
     for root in map(Path, folder_paths.get_folder_paths(CLASSIFIERS)):
-        for config in filter(Path.is_file, sorted(root.glob("*/config.json"))):
-            found.setdefault(config.parent.name, config.parent)
+        for folder in _inside(root):
+            if (folder / "config.json").is_file():
+                found.setdefault(folder.name, folder)
     return found
 
 
@@ -57,7 +62,7 @@ def score_files() -> dict[str, Path]:
     """Path of each score file by its name in the list. Links out of the folder, folders and pipes are left out."""
     found: dict[str, Path] = {}
     for root in map(Path, folder_paths.get_folder_paths(BANKS)):
-        for path in sorted([*root.rglob("*.csv"), *root.rglob("*.json")]):
+        for path in _tables(root):
             if path.is_file() and stays_inside(root, path):
                 found.setdefault(path.relative_to(root).as_posix(), path)
     return found
@@ -89,6 +94,28 @@ def free_path(path: Path, direction: Direction) -> Path:
         number += 1
         candidate = path.with_name(f"{path.stem} {number}{path.suffix}")
     return candidate
+
+
+def _tables(folder: Path) -> Iterator[Path]:
+    """All that is called .csv or .json in `folder` and the folders in it; links to folders are not followed."""
+    for path in _inside(folder):
+        if path.is_dir() and not path.is_symlink():
+            yield from _tables(path)
+        elif path.suffix in (".csv", ".json"):
+            yield path
+
+
+def _inside(folder: Path) -> tuple[Path, ...]:
+    """What lies in `folder`, by name, but for shards, which may be thousands; nothing where it can't be read."""
+    try:
+        return _listed(folder)
+    except OSError:
+        return ()
+
+
+@kept_while_unchanged
+def _listed(folder: Path) -> tuple[Path, ...]:
+    return tuple(sorted(path for path in folder.iterdir() if not path.match("seed-*.safetensors")))
 
 
 def _holds(path: Path, direction: Direction) -> bool:

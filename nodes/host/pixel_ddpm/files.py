@@ -1,6 +1,7 @@
 """The files of a pixel DDPM in diffusers format: where they are, and what is in them. No pickle, no network."""
 
 import json
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ....directions import brief, opened
+from ..unchanged import kept_while_unchanged
 
 MAX_SETTINGS = 4 << 20
 """Bytes; settings of a model are a few thousand."""
@@ -89,10 +91,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 def _unet_folder(folder: Path) -> Path | None:
     for candidate in (folder, folder / "unet"):
-        config = candidate / "config.json"
-        try:
-            if config.is_file() and read_json(config).get("_class_name") == "UNet2DModel":
+        with suppress(OSError):
+            if _describes_unet(candidate / "config.json"):
                 return candidate
-        except (ValueError, OSError):
-            continue
     return None
+
+
+@kept_while_unchanged
+def _describes_unet(config: Path) -> bool:
+    try:
+        return read_json(config).get("_class_name") == "UNet2DModel"
+    except ValueError:
+        return False
