@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -52,13 +53,17 @@ def model():
     return sd15()
 
 
+def files(folder: Path) -> list[Path]:
+    """Hidden ones too, but for the lock that lies in every bank."""
+    return [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+
+
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
-    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files(folder)}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Hidden files too."""
-    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {path.name: path.read_bytes() for path in files(folder)}
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +204,7 @@ def test_a_read_only_folder_gives_what_it_has_and_refuses_more(record, model, fa
         read_only.close()
         bank, _ = sample_bank(record, model, count=4)
         assert len(bank) == 4
-        with pytest.raises(ValueError, match="Could not write seed-.*Read-only.*check the permissions"):
+        with pytest.raises(ValueError, match="(?s)Could not write.*Read-only.*check the permissions"):
             sample_bank(record, model, count=6)
         for name in ("smile", "new/smile"):
             with pytest.raises(ValueError, match="Could not write smile.*Read-only"):
@@ -211,7 +216,7 @@ def test_a_file_in_the_place_of_the_folder_is_said(record, model, faces, tmp_pat
     place = tmp_path / "models"
     place.write_text("not a folder")
     with folder_of("hspace_banks", place), folder_of("hspace_directions", place):
-        with pytest.raises(ValueError, match="Could not write seed-.*check the permissions"):
+        with pytest.raises(ValueError, match="Could not write.*check the permissions"):
             sample_bank(record, model, count=2)
         with pytest.raises(ValueError, match="Could not write smile.*check the permissions"):
             save(faces, faces.direction("smile", 0), "smile")
@@ -259,6 +264,38 @@ def test_seeds_that_another_server_has_recorded_meanwhile_are_not_written_twice(
         shared, _ = sample_bank(record, model, count=8, name="shared")
     assert [shard.seeds for shard in shared.shards] == [(10, 11), (12,), (13, 14, 15), (16,), (17,)]
     torch.testing.assert_close(shared.h(1), alone.h(1), rtol=2e-3, atol=5e-3)  # float16 rounding of sums
+
+
+def test_two_servers_that_finish_a_seed_at_once_write_it_once(record, model, servers, monkeypatch):
+    """Another has seed 11 done too when this one has looked what is there and begins to write: it waits, and looks."""
+
+    def other() -> None:
+        servers.begin(dict(name="at once", first_seed=11, count=2))
+        servers.wait(2)  # in vain where it must wait for us
+
+    with folder_of("hspace_banks", servers.folder):
+        monkeypatch.setattr(record, "write_shard", after(1, record.write_shard, other))
+        sample_bank(record, model, first_seed=10, count=2, name="at once")
+        assert servers.answer() == "2 seeds\n"
+        bank, _ = sample_bank(record, model, first_seed=10, count=3, name="at once")
+    assert [shard.seeds for shard in bank.shards] == [(10, 11), (12,)]
+
+
+def test_a_server_killed_while_it_writes_leaves_no_lock(record, model, undisturbed, tmp_path):
+    with folder_of("hspace_banks", tmp_path):
+        bank, _ = sample_bank(record, model, count=2)
+        folder = bank.shards[0].path.parent
+        ours, theirs = os.pipe()
+        child = os.fork()
+        if child == 0:
+            with record.sole_writer(folder):
+                os.write(theirs, b"locked")
+                signal.pause()
+        assert os.read(ours, 6) == b"locked"
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        sample_bank(record, model, count=8)
+    assert contents(tmp_path) == undisturbed
 
 
 def test_two_writers_of_one_file_do_not_take_each_others_half(tmp_path, monkeypatch):
@@ -315,16 +352,28 @@ def servers(tmp_path_factory):
     processes = [subprocess.Popen(command, **pipes) for _ in range(2)]
     assert all(process.stdout.readline() == "ready\n" for process in processes)
 
+    def begin(job: dict, server: int = 0) -> None:
+        processes[server].stdin.write(json.dumps(job) + "\n")
+        processes[server].stdin.flush()
+
+    def answer(server: int = 0) -> str:
+        return processes[server].stdout.readline()
+
     def tell(*jobs: dict) -> None:
         """A job for each, at the same time."""
-        for process, job in zip(processes, jobs, strict=False):
-            process.stdin.write(json.dumps(job) + "\n")
-            process.stdin.flush()
-        answers = [process.stdout.readline() for process, _ in zip(processes, jobs, strict=False)]
-        assert answers == [f"{job['count']} seeds\n" for job in jobs]
+        for server, job in enumerate(jobs):
+            begin(job, server)
+        assert [answer(server) for server, _ in enumerate(jobs)] == [f"{job['count']} seeds\n" for job in jobs]
 
     tell(dict(name="alone", first_seed=0, count=24))
-    yield SimpleNamespace(tell=tell, contents=lambda name: contents(next(folder.glob(f"{name}-*"))))
+    yield SimpleNamespace(
+        folder=folder,
+        tell=tell,
+        begin=begin,
+        answer=answer,
+        wait=lambda seconds: select.select([processes[0].stdout], [], [], seconds),
+        contents=lambda name: contents(next(folder.glob(f"{name}-*"))),
+    )
     for process in processes:
         process.stdin.close()
         process.wait()

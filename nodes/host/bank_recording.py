@@ -2,12 +2,14 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import folder_paths
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from ...directions import Bank, Source, open_bank, safe_path, seeds_in, write_shard
@@ -64,15 +66,31 @@ class _Plan:
             latents = sample(recording, **self.run, seeds=batch, on_step=progress)
             timesteps, h = recorder.trajectory()
             expected = same_timesteps(expected, timesteps)
-            paths = set(self.folder.glob("*.safetensors"))
-            elsewhere, known = seeds_in(paths - known), paths  # another server may record into this bank
-            rows = [row for row, seed in enumerate(batch) if seed not in elsewhere]
-            if rows:
-                write_shard(
-                    self.folder, [batch[row] for row in rows], timesteps=timesteps, h=h[rows], latents=latents[rows],
-                    source=source, recipe=self.recipe,
-                )  # fmt: skip
+            with sole_writer(self.folder):
+                paths = set(self.folder.glob("*.safetensors"))
+                elsewhere, known = seeds_in(paths - known), paths  # another server may record into this bank
+                rows = [row for row, seed in enumerate(batch) if seed not in elsewhere]
+                if rows:
+                    write_shard(
+                        self.folder, [batch[row] for row in rows], timesteps=timesteps, h=h[rows],
+                        latents=latents[rows], source=source, recipe=self.recipe,
+                    )  # fmt: skip
             missing = [seed for seed in missing if seed not in elsewhere]
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """No other server writes into the bank in `folder` meanwhile: waits until it is done. A killed one has let go."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock").acquire()
+    except OSError as error:
+        raise ValueError(
+            f"Could not write into the bank {folder.name}: {error}. Nothing was changed; free some disk space or check "
+            f"the permissions of {folder}, then run again."
+        ) from error
+    with lock:
+        yield
 
 
 def sampling_recipe(model, *, positive, negative, cfg, sampler, sigmas, latent, branch: str) -> str:

@@ -44,7 +44,8 @@ class Recording:
         })  # fmt: skip
 
     def files(self, name: str) -> list[Path]:
-        return sorted(path for folder in BANKS.glob(f"{name}-*") for path in folder.iterdir())
+        folders = BANKS.glob(f"{name}-*")
+        return sorted(path for folder in folders for path in folder.iterdir() if path.name != ".lock")
 
     def finished(self, events: Events) -> int:
         return steps_done(events, "bank") // STEPS
