@@ -30,8 +30,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 Two rooms are above and below others at once: `nodes/__init__` gathers the verbs, and `directions/__init__` its rooms,
 which stand on `direction.py` in turn.
 """
-SHARED = {"directions/direction"}
-"""Modules in a room above that those below may import: the type that everything is about."""
+SHARED = {"directions/direction", "nodes/host/unchanged"}
+"""Modules in a room above that those below may import: the type that everything is about, and a decorator."""
 
 
 @dataclass(frozen=True)
