@@ -7,6 +7,7 @@ their order in `/object_info`, muted and bypassed nodes, reroutes and notes are 
 from typing import Any
 
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
 NOTES = ("Note", "MarkdownNote")
 MUTED, BYPASSED = 2, 4
 
@@ -31,23 +32,35 @@ def to_prompt(workflow: Json, object_info: Json) -> Json:
 
 def widget_values(node: Json, info: Json) -> Json:
     """The values of a node's widgets by input name; a widget with a link keeps its place in the list."""
-    names: list[str | None] = []
-    for name, (kind, *rest) in [*info["input"].get("required", {}).items(), *info["input"].get("optional", {}).items()]:
-        options = rest[0] if rest else {}
-        if not is_widget(kind, options):
-            continue
-        names.append(name)
-        # The frontend adds a widget after a seed (fixed, increment, ...) and one after a file chooser (upload).
-        is_seed = kind == "INT" and name in ("seed", "noise_seed")
-        if options.get("control_after_generate", is_seed) or options.get("image_upload"):
-            names.append(None)
     values = node.get("widgets_values") or []
+    names = widget_names(info["input"], values)
     if len(values) != len(names):
         raise ValueError(
             f"node {node['id']} ({node['type']}) has {len(values)} widget values {values} for {len(names)} widgets "
             f"{names}: open the workflow in the frontend and save it again"
         )
     return {name: value for name, value in zip(names, values, strict=True) if name}
+
+
+def widget_names(inputs: Json, values: list[Any], prefix: str = "") -> list[str | None]:
+    """The widgets of `inputs` in their order, None for one that the frontend adds. A dynamic combo is followed by those
+    of the option that it has in `values`."""
+    names: list[str | None] = []
+    for id, (kind, *rest) in [*inputs.get("required", {}).items(), *inputs.get("optional", {}).items()]:
+        options, name = rest[0] if rest else {}, prefix + id
+        if kind == DYNAMIC_COMBO:
+            chosen = values[len(names) : len(names) + 1]
+            names.append(name)
+            for option in options["options"]:
+                if [option["key"]] == chosen:
+                    names += widget_names(option["inputs"], values[len(names) :], f"{name}.")
+        elif is_widget(kind, options):
+            names.append(name)
+            # The frontend adds a widget after a seed (fixed, increment, ...) and one after a file chooser (upload).
+            is_seed = kind == "INT" and id in ("seed", "noise_seed")
+            if options.get("control_after_generate", is_seed) or options.get("image_upload"):
+                names.append(None)
+    return names
 
 
 def is_widget(kind: str | list[Any], options: Json) -> bool:
