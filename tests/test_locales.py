@@ -36,7 +36,20 @@ def flat(entry: dict, path: str = "") -> dict[str, str]:
 
 
 def inputs(info: dict) -> dict[str, tuple]:
-    return {name: spec for kind in ("required", "optional") for name, spec in info["input"].get(kind, {}).items()}
+    return flat_inputs(info["input"])
+
+
+def flat_inputs(groups: dict, prefix: str = "") -> dict[str, tuple]:
+    """Each input with its spec by the name that translations go by: `source_text` of a dynamic combo's option text."""
+    found = {}
+    for id, (kind, options) in [*groups.get("required", {}).items(), *groups.get("optional", {}).items()]:
+        found[prefix + id] = kind, options
+        if kind == "COMFY_DYNAMICCOMBO_V3":
+            chosen = [option["key"] for option in options["options"]]
+            found[prefix + id] = kind, {**options, "options": chosen}
+            for option in options["options"]:
+                found |= flat_inputs(option["inputs"], f"{prefix}{id}_")
+    return found
 
 
 def english(info: dict) -> dict[str, str]:

@@ -45,7 +45,7 @@ class HSpaceLeakage(io.ComfyNode):
                 io.Sigmas.Input("sigmas", tooltip="The schedule. 10 steps are enough."),
                 io.Latent.Input("latent", tooltip="One empty latent: gives the size of the pictures."),
                 io.Vae.Input("vae", tooltip="Decodes the pictures."),
-                HSpaceClassifier.Input("classifier", tooltip="The judge, from Load Classifier."),
+                HSpaceClassifier.Input("classifier", tooltip="What measures the edits, from Load Classifier."),
                 directions_input("directions", "The edits: a row of the table each.", fewest=2),
                 io.String.Input(
                     "columns",

@@ -1,4 +1,4 @@
-"""Learn a direction from a judge: Kwon et al.'s way, without backpropagation through the sampler."""
+"""Learn a direction under an objective: Kwon et al.'s way, without backpropagation through the sampler."""
 
 import json
 
@@ -46,8 +46,8 @@ class HSpaceLearnDirection(io.ComfyNode):
             node_id="HSpaceLearnDirection",
             display_name="Learn Direction",
             category=CATEGORY,
-            description="Learns the direction that a judge wants, such as a classifier's score or a text: no examples "
-            "are needed. Learning is kept on disk after every round, and goes on from there.",
+            description="Learns the direction that an objective asks for, such as a classifier's score or a text: no "
+            "examples are needed. Learning is kept on disk after every round, and goes on from there.",
             search_aliases=["asyrp", "train", "optimise", "clip", "text direction", "slider", "kwon"],
             inputs=[
                 io.Model.Input("model", tooltip="A UNet with a bottleneck: SD1.x, SD2.x, SDXL or a pixel DDPM."),
@@ -58,7 +58,7 @@ class HSpaceLearnDirection(io.ComfyNode):
                 io.Latent.Input("latent", tooltip="One empty latent: gives the size of the pictures."),
                 io.Vae.Input(
                     "vae",
-                    tooltip="Shows the judge what is predicted. A small one (taesd) saves memory.",
+                    tooltip="Shows the objective what is predicted. A small one (taesd) saves memory.",
                 ),
                 HSpaceObjective.Input("objective", tooltip="From Set Objective."),
                 io.String.Input("name", default="learnt", tooltip='Name of the direction, such as "smile".'),

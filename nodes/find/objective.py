@@ -15,7 +15,7 @@ class HSpaceSetObjective(io.ComfyNode):
             category=CATEGORY,
             description="Says what Learn Direction is to reach: a score of a classifier that rises while others stay, "
             "or pictures that move as one text moves to another, with CLIP (Kwon et al. 2023).",
-            search_aliases=["loss", "reward", "target", "attribute", "clip", "directional loss", "asyrp", "judge"],
+            search_aliases=["loss", "reward", "target", "attribute", "clip", "directional loss", "asyrp", "describe"],
             inputs=[
                 io.DynamicCombo.Input(
                     "kind",

@@ -26,7 +26,7 @@ class HSpaceFindFromScores(io.ComfyNode):
             ],
             inputs=[
                 HSpaceBank.Input("bank", tooltip="The bank that was scored. 200 pictures or more."),
-                HSpaceScores.Input("scores", tooltip="From a Score Pictures node or Mark Examples."),
+                HSpaceScores.Input("scores", tooltip="From Score Pictures or Mark Examples."),
                 io.String.Input("column", default="smile", tooltip='Which score: a name such as "smile".'),
                 io.Combo.Input(
                     "method",

@@ -18,7 +18,7 @@ from .listings import DEMO_CLASSIFIER, DEMO_CLASSIFIER_FOLDER, classifier_folder
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """A judge of pictures, on the device that ComfyUI gives it."""
+    """Scores pictures, on the device that ComfyUI gives it."""
 
     name: str
     columns: tuple[str, ...]

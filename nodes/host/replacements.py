@@ -71,5 +71,10 @@ REPLACED: tuple[io.NodeReplace, ...] = (
 
 
 async def register_replacements() -> None:
+    """Tell ComfyUI's server of them; nothing without a server."""
+    from server import PromptServer  # late: whoever reads the table needs no server
+
+    if not hasattr(PromptServer, "instance"):
+        return
     for each in REPLACED:
         await ComfyAPI().node_replacement.register(each)
