@@ -18,17 +18,14 @@ SOURCES = {
     "HSPACE_DIRECTION": ("HSpaceLoadDirection", 0),
     "HSPACE_DIRECTIONS": ("HSpaceFindPCA", 0),
     "HSPACE_CLASSIFIER": ("HSpaceLoadClassifier", 0),
-    "HSPACE_SCORES": ("HSpaceScoreClassifier", 0),
-    "HSPACE_JUDGE": ("HSpaceJudgeByClassifier", 0),
+    "HSPACE_SCORES": ("HSpaceScorePictures", 0),
+    "HSPACE_OBJECTIVE": ("HSpaceSetObjective", 0),
 }
 """Which node gives a type of input."""
 CHOSEN = {"BasicScheduler": {"steps": 5}, "HSpaceSampleBank": {"count": 120}}
 """Smaller than the defaults, to save time."""
 STARTERS = ("smile", "glasses")
 NEED_MORE = {
-    "HSpaceScoreText": "CLIP's weights",
-    "HSpaceJudgeByText": "CLIP's weights",
-    "HSpaceScoreFile": "a file with scores",
     "HSpaceMarkExamples": "numbers of pictures that somebody has looked at",
     "HSpaceFindFromExamples": "two banks",
     "HSpaceFindFromPrompts": "a model with prompts",
@@ -38,22 +35,30 @@ NEED_MORE = {
 def added(prompt: dict, kind: str, object_info: dict) -> str:
     """Put a node with its defaults into `prompt`, with all it needs: its id there."""
     if kind not in prompt:
-        inputs = {}
-        for name, (type, *rest) in object_info[kind]["input"].get("required", {}).items():
-            options = rest[0] if rest else {}
-            if type == "COMFY_AUTOGROW_V3":
-                template = options["template"]
-                places = template.get("names") or [f"{template['prefix']}{i}" for i in range(template["max"])]
-                places = places[: template["min"]]
-                inputs |= {f"{name}.{place}": [direction(prompt, i), 0] for i, place in enumerate(places)}
-            elif type in SOURCES:
-                source, slot = SOURCES[type]
-                inputs[name] = [added(prompt, source, object_info), slot]
-            else:
-                choices = type if isinstance(type, list) else options.get("options") or [None]
-                inputs[name] = options.get("default", choices[0])
+        inputs = defaults(prompt, object_info[kind]["input"], object_info)
         prompt[kind] = {"class_type": kind, "inputs": inputs | CHOSEN.get(kind, {}), "_meta": {"title": kind}}
     return kind
+
+
+def defaults(prompt: dict, groups: dict, object_info: dict, prefix: str = "") -> dict:
+    inputs = {}
+    for id, (type, *rest) in groups.get("required", {}).items():
+        name, options = prefix + id, rest[0] if rest else {}
+        if type == "COMFY_AUTOGROW_V3":
+            template = options["template"]
+            places = template.get("names") or [f"{template['prefix']}{i}" for i in range(template["max"])]
+            places = places[: template["min"]]
+            inputs |= {f"{name}.{place}": [direction(prompt, i), 0] for i, place in enumerate(places)}
+        elif type == "COMFY_DYNAMICCOMBO_V3":
+            first = options["options"][0]
+            inputs |= {name: first["key"], **defaults(prompt, first["inputs"], object_info, f"{name}.")}
+        elif type in SOURCES:
+            source, slot = SOURCES[type]
+            inputs[name] = [added(prompt, source, object_info), slot]
+        else:
+            choices = type if isinstance(type, list) else options.get("options") or [None]
+            inputs[name] = options.get("default", choices[0])
+    return inputs
 
 
 def direction(prompt: dict, number: int) -> str:

@@ -101,7 +101,19 @@ def test_a_classifier_objective_sees_the_scores_in_the_order_asked_for(objective
     torch.testing.assert_close(objective.features(images.movedim(-1, 1)), wanted)
 
 
-def test_a_hugging_face_judge_sees_what_scores_say_up_to_rounding_and_has_a_gradient(faces, objectives, tmp_path):
+def test_set_objective_gives_that_of_its_kind(faces, objectives, demo_classifier):
+    text, image = transformers_halves()
+    clip, vision = comfy_clip(text.state_dict()), comfy_vision(image)
+    set_objective = faces.node("HSpaceSetObjective").execute
+    asked = {"kind": "classifier", "classifier": demo_classifier, "column": " age ", "others": "smile, glasses"}
+    (scored,) = set_objective(asked).result
+    assert scored.recipe == objectives.classifier_objective(demo_classifier, "age", ["smile", "glasses"]).recipe
+    texts = dict(zip(("text", "opposite"), TEXTS, strict=True))
+    (described,) = set_objective({"kind": "text", "clip": clip, "clip_vision": vision, **texts}).result
+    assert described.recipe == objectives.text_objective(clip, vision, *TEXTS).recipe
+
+
+def test_a_hugging_face_classifier_sees_what_scores_say_up_to_rounding_and_has_a_gradient(faces, objectives, tmp_path):
     classifier = faces.module("nodes.host.classifier").load_hugging_face(save_resnet(tmp_path / "tiny"))
     objective = objectives.classifier_objective(classifier, classifier.columns[1], [])
     images = pictures(n=3)
@@ -113,7 +125,7 @@ def test_a_hugging_face_judge_sees_what_scores_say_up_to_rounding_and_has_a_grad
     assert gradient.abs().max() > 0
 
 
-def test_a_text_judge_sees_what_clip_vision_says_up_to_rounding(objectives):
+def test_a_text_objective_sees_what_clip_vision_says_up_to_rounding(objectives):
     text, image = transformers_halves()
     vision = comfy_vision(image)
     objective = objectives.text_objective(comfy_clip(text.state_dict()), vision, *TEXTS)
@@ -138,7 +150,7 @@ def test_predictions_are_those_the_sampler_reports(faces, objectives, clip_objec
     torch.testing.assert_close(baseline_pass.baseline().predictions, wanted, atol=1e-4, rtol=1e-4)
 
 
-def test_the_direction_does_what_the_judge_wants_on_other_seeds(faces, demo, objectives, demo_classifier):
+def test_the_direction_does_what_the_objective_asks_for_on_other_seeds(faces, demo, objectives, demo_classifier):
     objective = objectives.classifier_objective(demo_classifier, "smile", ["age"])
     direction, *_ = learn(faces, demo, objective, rounds=6, count=16, batch=8)
     injected = faces.module("nodes.host").inject(demo.model, direction, [1.0])
@@ -234,7 +246,7 @@ def test_two_texts_that_say_the_same_are_refused(objectives):
         objectives.text_objective(comfy_clip(text.state_dict()), comfy_vision(image), "a face", "a face")
 
 
-def test_a_judge_that_sees_nan_is_refused(faces, demo, objectives, demo_classifier):
+def test_an_objective_that_sees_nan_is_refused(faces, demo, objectives, demo_classifier):
     from dataclasses import replace
 
     broken = replace(
@@ -245,7 +257,7 @@ def test_a_judge_that_sees_nan_is_refused(faces, demo, objectives, demo_classifi
         learn(faces, demo, broken)
 
 
-def test_a_judge_without_a_gradient_is_refused(faces, demo, objectives, demo_classifier):
+def test_an_objective_without_a_gradient_is_refused(faces, demo, objectives, demo_classifier):
     from dataclasses import replace
 
     blind = replace(
@@ -256,7 +268,7 @@ def test_a_judge_without_a_gradient_is_refused(faces, demo, objectives, demo_cla
         learn(faces, demo, blind)
 
 
-def test_a_judge_that_sees_no_difference_is_refused(faces, demo, objectives, demo_classifier):
+def test_an_objective_that_sees_no_difference_is_refused(faces, demo, objectives, demo_classifier):
     from dataclasses import replace
 
     blind = replace(

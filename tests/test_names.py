@@ -226,8 +226,8 @@ def test_a_model_a_classifier_and_a_score_file_are_found_in_a_list_alone(nodes, 
             nodes.HSpaceLoadDDPM.execute,
             nodes.HSpaceLoadDDPM.fingerprint_inputs,
             nodes.HSpaceLoadClassifier.execute,
-            lambda name: nodes.HSpaceScoreFile.execute(None, name),
-            lambda name: nodes.HSpaceScoreFile.fingerprint_inputs(None, name),
+            lambda name: nodes.HSpaceScorePictures.execute(None, {"source": "file", "file": name}),
+            lambda name: nodes.HSpaceScorePictures.fingerprint_inputs(None, {"source": "file", "file": name}),
         ):
             with pytest.raises(ValueError, match=r"(?s)got .*wanted one of"):
                 call(name)

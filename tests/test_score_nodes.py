@@ -31,6 +31,21 @@ def folder(faces, tmp_path):
         yield banks
 
 
+def by_classifier(scores, bank, vae, classifier, batch_size):
+    source = {"source": "classifier", "vae": vae, "classifier": classifier, "batch_size": batch_size}
+    return scores.HSpaceScorePictures.execute(bank, source).result
+
+
+def by_text(scores, bank, vae, clip, vision, texts, batch_size):
+    source = {"source": "text", "vae": vae, "clip": clip, "clip_vision": vision, "batch_size": batch_size}
+    source |= dict(zip(("text", "opposite"), texts, strict=True))
+    return scores.HSpaceScorePictures.execute(bank, source).result
+
+
+def from_file(name):
+    return {"source": "file", "file": name}
+
+
 def resharded(faces, bank, folder, sizes):
     """The same trajectories in files of other sizes, the last seeds first."""
     steps = [bank.h(step) for step in range(len(bank.timesteps))]
@@ -46,9 +61,9 @@ def resharded(faces, bank, folder, sizes):
     return faces.directions.open_bank(folder)
 
 
-def test_every_picture_is_judged_as_the_classifier_objectives_it(faces, bank, scores):
+def test_every_picture_is_scored_as_the_classifier_scores_it_alone(faces, bank, scores):
     judge = faces.module("nodes.host.classifier").load_classifier("demo attributes (built in)")
-    result, info = scores.HSpaceScoreClassifier.execute(bank, faces.vae, judge, 5).result
+    result, info = by_classifier(scores, bank, faces.vae, judge, 5)
     one_by_one = torch.cat([judge.scores(faces.vae.decode(bank.latents(i, i + 1))) for i in range(len(bank))])
     # float32 in a batch of another size
     torch.testing.assert_close(result.values, one_by_one, atol=1e-4, rtol=1e-4)
@@ -63,7 +78,7 @@ def test_scores_do_not_depend_on_the_batch_or_on_the_files_of_the_bank(faces, ba
     other = resharded(faces, bank, tmp_path, [1, 6, 2, 3])
     assert len(other.shards) == 4 != len(bank.shards)
     first, *rest = [
-        scores.HSpaceScoreClassifier.execute(which, faces.vae, judge, size).result[0]
+        by_classifier(scores, which, faces.vae, judge, size)[0]
         for which, size in ((bank, 16), (bank, 1), (other, 5), (other, 12))
     ]
     for result in rest:
@@ -125,7 +140,7 @@ def test_text_embeddings_leave_the_clip_as_prompts_need_it(text, clip):
 def test_pictures_are_scored_by_their_cosine_with_one_text_minus_that_with_the_other(
     scores, faces, bank, text, halves, clip, vision
 ):
-    result, info = scores.HSpaceScoreText.execute(bank, faces.vae, clip, vision, *TEXTS, 5).result
+    result, info = by_text(scores, bank, faces.vae, clip, vision, TEXTS, 5)
     with_it, without = (text_oracle(halves[0], clip, entry) for entry in TEXTS)
     expected = vision_oracle(halves[1], faces.vae.decode(bank.latents())) @ (with_it - without).T
     assert expected.std() > 1e-3  # ten times the tolerance
@@ -134,7 +149,7 @@ def test_pictures_are_scored_by_their_cosine_with_one_text_minus_that_with_the_o
     assert result.columns == ("score",)
     assert result.seeds == bank.seeds
     assert info.startswith("score: ")
-    swapped, _ = scores.HSpaceScoreText.execute(bank, faces.vae, clip, vision, *TEXTS[::-1], 16).result
+    swapped, _ = by_text(scores, bank, faces.vae, clip, vision, TEXTS[::-1], 16)
     torch.testing.assert_close(swapped.values, -result.values, atol=1e-5, rtol=0)
 
 
@@ -158,7 +173,7 @@ def test_a_csv_in_the_banks_folder_is_read(faces, scores, bank, folder):
     (folder / "mine" / "smiles.csv").write_text("seed,smile,age\n103,0.5,2\n101,-1,3\n", encoding="utf-8-sig")
     (folder / "ages.json").write_text('[{"seed": 104, "age": 7}]')
     assert set(faces.module("nodes.host").score_files()) == {"mine/smiles.csv", "ages.json"}
-    result, info = scores.HSpaceScoreFile.execute(bank, "mine/smiles.csv").result
+    result, info = scores.HSpaceScorePictures.execute(bank, from_file("mine/smiles.csv")).result
     assert result.columns == ("smile", "age")
     assert result.seeds == (103, 101)
     assert result.values.tolist() == [[0.5, 2.0], [-1.0, 3.0]]
@@ -175,20 +190,27 @@ def test_a_file_outside_the_banks_folder_is_neither_listed_nor_read(faces, score
     assert set(faces.module("nodes.host").score_files()) == {"inside.csv", "alias.csv"}
     for name in ("link.csv", "../secret.csv", str(secret)):
         with pytest.raises(ValueError, match="wanted one of: alias.csv, inside.csv"):
-            scores.HSpaceScoreFile.execute(bank, name)
+            scores.HSpaceScorePictures.execute(bank, from_file(name))
 
 
 def test_a_changed_file_is_read_again(scores, folder):
     path = folder / "smiles.csv"
     path.write_text("seed,smile\n103,1\n")
-    fingerprint = scores.HSpaceScoreFile.fingerprint_inputs(None, "smiles.csv")
-    assert scores.HSpaceScoreFile.fingerprint_inputs(None, "smiles.csv") == fingerprint
+    fingerprint = lambda: scores.HSpaceScorePictures.fingerprint_inputs(None, from_file("smiles.csv"))  # noqa: E731
+    before = fingerprint()
+    assert fingerprint() == before
     status = path.stat()
     path.write_text("seed,smile\n103,2\n")
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))  # as long as before, the next moment
-    assert scores.HSpaceScoreFile.fingerprint_inputs(None, "smiles.csv") != fingerprint
+    assert fingerprint() != before
+
+
+def test_only_a_file_is_looked_at_before_a_run(scores):
+    """Classifier and CLIP are not there yet when ComfyUI asks whether a node has changed."""
+    waiting = {"source": "classifier", "vae": None, "classifier": None, "batch_size": 16}
+    assert scores.HSpaceScorePictures.fingerprint_inputs(None, waiting) == ""
 
 
 def test_with_no_file_the_error_says_where_to_put_one(scores, bank, folder):
     with pytest.raises(ValueError, match=r"none is there. Put a .csv or .json file into models/hspace_banks"):
-        scores.HSpaceScoreFile.execute(bank, "none found")
+        scores.HSpaceScorePictures.execute(bank, from_file("none found"))

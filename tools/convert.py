@@ -5,8 +5,8 @@ from nodes/host/replacements.py, which ComfyUI's server follows by itself for th
 follows it too, but loses what goes into a dynamic combo; and neither renames an input of a node that stayed.
 """
 
-import importlib.util
 import json
+import runpy
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,8 @@ def read_replacements() -> Json:
     if comfyui is None:
         raise ValueError("no ComfyUI found: run `make install` or set COMFYUI_PATH")
     sys.path.insert(0, str(comfyui))
-    spec = importlib.util.spec_from_file_location("replacements", ROOT / "nodes" / "host" / "replacements.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return {entry.old_node_id: entry.as_dict() for entry in module.REPLACED}
+    table = runpy.run_path(str(ROOT / "nodes" / "host" / "replacements.py"))["REPLACED"]
+    return {entry.old_node_id: entry.as_dict() for entry in table}
 
 
 def converted(workflow: Json, replaced: Json) -> Json:

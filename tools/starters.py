@@ -34,8 +34,14 @@ def prompt() -> dict[str, dict]:
         "find": ("HSpaceFindPCA", {"bank": ["bank", 0], "components": 10, "span": "each timestep"}),
         "classifier": ("HSpaceLoadClassifier", {"classifier": "demo attributes (built in)"}),
         "scores": (
-            "HSpaceScoreClassifier",
-            {"bank": ["bank", 0], "vae": prompts.VAE, "classifier": ["classifier", 0], "batch_size": 16},
+            "HSpaceScorePictures",
+            {
+                "bank": ["bank", 0],
+                "source": "classifier",
+                "source.vae": prompts.VAE,
+                "source.classifier": ["classifier", 0],
+                "source.batch_size": 16,
+            },
         ),
     }
     for name, number in STARTERS.items():

@@ -26,7 +26,9 @@ class HSpaceLoadClassifier(io.ComfyNode):
                 )
             ],
             outputs=[
-                HSpaceClassifier.Output(display_name="classifier", tooltip="To Score Pictures, Set Objective or Measure Leakage."),
+                HSpaceClassifier.Output(
+                    display_name="classifier", tooltip="To Score Pictures, Set Objective or Measure Leakage."
+                ),
                 io.String.Output(display_name="columns", tooltip="The names of what it judges."),
             ],
         )

@@ -69,13 +69,16 @@ class Learning:
 
     def prompt(self, name: str, rounds: int = ROUNDS) -> Prompt:
         learn = {
-            **RUN, "vae": prompts.VAE, "judge": ["judge", 0], "name": f"learn {name}", "span": "constant", "count": 4,
-            "rounds": rounds, "rate": 0.02, "keep": 1.0,
+            **RUN, "vae": prompts.VAE, "objective": ["objective", 0], "name": f"learn {name}", "span": "constant",
+            "count": 4, "rounds": rounds, "rate": 0.02, "keep": 1.0,
         }  # fmt: skip
         return prompts.prompt({
             **FACES,
             "classifier": ("HSpaceLoadClassifier", {"classifier": "demo attributes (built in)"}),
-            "judge": ("HSpaceJudgeByClassifier", {"classifier": ["classifier", 0], "column": "smile", "others": ""}),
+            "objective": (
+                "HSpaceSetObjective",
+                {"kind": "classifier", "kind.classifier": ["classifier", 0], "kind.column": "smile", "kind.others": ""},
+            ),
             "learn": ("HSpaceLearnDirection", learn), "show": ("PreviewImage", {"images": ["learn", 2]}),
         })  # fmt: skip
 
