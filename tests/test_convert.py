@@ -145,6 +145,15 @@ def test_converting_again_changes_nothing(replaced, path):
 
 
 @pytest.mark.comfy
+def test_replacements_lead_to_inputs_that_there_are(comfyui, replaced):
+    def inputs(entry):
+        return {new["new_id"]: new.get("set_value", ["0", 0]) for new in entry["input_mapping"]}
+
+    filled = {old: {"class_type": entry["new_node_id"], "inputs": inputs(entry)} for old, entry in replaced.items()}
+    assert unknown_inputs(filled, comfyui) == {}
+
+
+@pytest.mark.comfy
 def test_what_goes_into_a_choice_stays_with_its_wires(replaced):
     slots = [("vae", "VAE", 1), ("clip", "CLIP", 2), ("clip_vision", "CLIP_VISION", 3), ("bank", "HSPACE_BANK", 4)]
     old = {

@@ -1,8 +1,8 @@
 """Workflows of before nodes were merged and renamed, as this version opens them: `python -m tools.convert OLD.json ...`
 
-Each is written beside the old one as "OLD (converted).json", in the form it had: the page's own or the API's. Ids come
-from nodes/host/replacements.py, which ComfyUI's server follows by itself for the API's form. The page's Replace button
-follows it too, but loses what goes into a dynamic combo; and neither renames an input of a node that stayed.
+Each is written beside the old one as "OLD (converted).json", in its form: the page's own or the API's. The table is
+nodes/host/replacements.py, which ComfyUI's server follows for the API's form. The page's Replace button follows it too,
+but not into a dynamic combo; and neither renames an input of a node that stayed.
 """
 
 import json
@@ -55,7 +55,7 @@ def convert_prompt(prompt: Json, replaced: Json) -> Json:
         if entry:
             node["class_type"] = entry["new_node_id"]
             values = {
-                new["new_id"]: new["set_value"] if "set_value" in new else values[new["old_id"]]
+                new["new_id"]: new.get("set_value", values.get(new.get("old_id")))
                 for new in entry["input_mapping"]
                 if "set_value" in new or new["old_id"] in values
             }
@@ -68,15 +68,15 @@ def linked_value(value: Any, kinds: dict[str, str], replaced: Json) -> Any:
     """An input of a prompt, if it is a wire from where the output is now; None if that has gone."""
     if not (isinstance(value, list) and len(value) == 2 and value[0] in kinds):
         return value
-    origin, slot = value
-    if kinds[origin] in DROPPED:
-        return dict(enumerate(DROPPED[kinds[origin]])).get(slot)
-    slot = new_slots(replaced.get(kinds[origin])).get(slot, None if kinds[origin] in replaced else slot)
+    (origin, slot), kind = value, kinds[value[0]]
+    if kind in DROPPED:
+        return dict(enumerate(DROPPED[kind])).get(slot)
+    slot = new_slots(replaced[kind]).get(slot) if kind in replaced else slot
     return None if slot is None else [origin, slot]
 
 
-def new_slots(entry: Json | None) -> dict[int, int]:
-    return {each["old_idx"]: each["new_idx"] for each in entry["output_mapping"]} if entry else {}
+def new_slots(entry: Json) -> dict[int, int]:
+    return {each["old_idx"]: each["new_idx"] for each in entry["output_mapping"] or []}
 
 
 def convert_graph(graph: Json, replaced: Json) -> None:
@@ -136,9 +136,7 @@ def wires(graph: Json) -> list[Any]:
 def ends(graph: Json, side: str) -> dict[int, int]:
     """On which slot each link ends, by its id."""
     slots = [(i, slot) for node in graph["nodes"] for i, slot in enumerate(node.get(side, []))]
-    if side == "inputs":
-        return {slot["link"]: i for i, slot in slots if slot["link"] is not None}
-    return {id: i for i, slot in slots for id in slot["links"] or []}
+    return {id: i for i, slot in slots for id in (slot["links"] or [] if side == "outputs" else [slot["link"]])}
 
 
 def main() -> int:
