@@ -63,26 +63,33 @@ def test_there_are_two_blueprints():
 
 
 @pytest.mark.comfy
-def test_an_id_that_was_given_up_becomes_the_new_node(pack, monkeypatch):
-    """With ComfyUI's own manager of replacements."""
+def test_ids_that_were_given_up_become_the_new_nodes(pack, nodes_of_pack, monkeypatch):
+    """With ComfyUI's own manager of replacements, on which its server calls for every prompt."""
     import server
     from app.node_replace_manager import NodeReplaceManager
-    from comfy_api.latest import io
 
     import nodes as comfyui
 
-    replaced = importlib.import_module(f"{pack.__name__}.nodes.host.replacements")
+    replacements = importlib.import_module(f"{pack.__name__}.nodes.host.replacements")
     manager = NodeReplaceManager()
     monkeypatch.setattr(server.PromptServer, "instance", SimpleNamespace(node_replace_manager=manager), raising=False)
-    monkeypatch.setitem(comfyui.NODE_CLASS_MAPPINGS, "HSpaceInject", object)
-    change = [{"old_id": "amount", "new_id": "strength"}, {"old_id": "model", "new_id": "model"}]
-    entry = io.NodeReplace("HSpaceInject", "HSpaceApply", old_widget_ids=["amount"], input_mapping=change)
-    monkeypatch.setattr(replaced, "REPLACED", (entry,))
-    asyncio.run(replaced.register_replacements())
-    prompt = {"1": {"class_type": "HSpaceApply", "inputs": {"amount": 2, "model": ["0", 0]}, "_meta": {"title": "x"}}}
+    monkeypatch.setattr(comfyui, "NODE_CLASS_MAPPINGS", {**comfyui.NODE_CLASS_MAPPINGS, **vars(nodes_of_pack)})
+    asyncio.run(replacements.register_replacements())
+    inputs = {"bank": ["2", 0], "vae": ["3", 1], "classifier": ["4", 0], "batch_size": 8}
+    prompt = {
+        "1": {"class_type": "HSpaceScoreClassifier", "inputs": inputs, "_meta": {"title": "x"}},
+        "5": {"class_type": "HSpaceFindFromScores", "inputs": {"scores": ["1", 0]}, "_meta": {"title": "y"}},
+    }
     manager.apply_replacements(prompt)
-    assert prompt["1"]["class_type"] == "HSpaceInject"
-    assert prompt["1"]["inputs"] == {"strength": 2, "model": ["0", 0]}
+    assert prompt["1"]["class_type"] == "HSpaceScorePictures"
+    assert prompt["1"]["inputs"] == {
+        "bank": ["2", 0],
+        "source": "classifier",
+        "source.vae": ["3", 1],
+        "source.classifier": ["4", 0],
+        "source.batch_size": 8,
+    }
+    assert prompt["5"]["inputs"] == {"scores": ["1", 0]}
 
 
 @pytest.mark.comfy
@@ -90,5 +97,6 @@ def test_ids_are_given_up_only_for_nodes_that_there_are(pack):
     from test_pack import NODES
 
     replaced = importlib.import_module(f"{pack.__name__}.nodes.host.replacements").REPLACED
+    assert replaced
     assert {entry.new_node_id for entry in replaced} <= set(NODES)
     assert not {entry.old_node_id for entry in replaced} & set(NODES)
