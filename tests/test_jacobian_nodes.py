@@ -1,4 +1,4 @@
-"""Find Directions (Jacobian) and Explore Directions on the demo model."""
+"""Find Directions (Jacobian) on the demo model."""
 
 import importlib
 import json
@@ -35,13 +35,13 @@ def found(find):
     return find(percents="0.3, 0.6")
 
 
-def explore(pack, faces, directions, **changed):
-    node = importlib.import_module(f"{pack.__name__}.nodes.inject.explore").HSpaceExplore
-    options = dict(seed=5, strengths="-2, 0, 2", first=1, rows=9) | changed
-    return node.execute(
-        faces.model, faces.empty, faces.empty, faces.euler, faces.sigmas(4), faces.latent, faces.vae, directions,
-        cfg=1.0, picture_size=64, start_percent=0.0, end_percent=1.0, apply_to="both", fit="resize", **options,
-    ).result  # fmt: skip
+def swept(faces, direction):
+    """Its pictures at strengths 0 and 2, of seed 5."""
+    return faces.node("HSpaceSweep").execute(
+        faces.model, faces.empty, faces.empty, faces.euler, faces.sigmas(4), faces.latent, faces.vae, direction,
+        strengths="0, 2", rows=1, first_seed=5, batch_size=1, cfg=1.0, picture_size=64, start_percent=0.0,
+        end_percent=1.0, apply_to="both", fit="resize",
+    ).result[1]  # fmt: skip
 
 
 def mouth():
@@ -94,29 +94,12 @@ def test_a_singular_value_is_the_change_of_eps_by_a_unit_of_h(pack, faces, find)
     assert per_unit == pytest.approx(float(directions.spectrum[0, 0]), rel=0.02)  # a finite difference
 
 
-def test_with_a_mask_and_protection_the_picture_changes_inside(pack, faces, find):
+def test_with_a_mask_and_protection_the_picture_changes_inside(faces, find):
     directions, _, _ = find(percents="0.6", count=1, mask=mouth(), protect_outside=10)
-    _, pictures = explore(pack, faces, directions, strengths="0, 2")
+    pictures = swept(faces, directions)
     change = (pictures[1] - pictures[0]).square().mean(-1)
     inside = torch.nn.functional.adaptive_avg_pool2d(mouth(), (64, 64))[0] > 0.5
     assert change[inside].mean() > 10 * change[~inside].mean()
-
-
-def test_exploring_shows_strength_0_as_the_bare_picture(pack, faces, found):
-    grid, pictures = explore(pack, faces, found[0])
-    shown = pictures.unflatten(0, (4, 3))
-    bare = faces.vae.decode(found[1]["samples"])[0]
-    assert all(torch.equal(row[1], bare) for row in shown)
-    assert all(not torch.allclose(row[0], row[2], atol=0.02) for row in shown)
-    assert grid.shape[0] == 1 and grid.shape[2] > 4 * 64
-
-
-def test_exploring_can_begin_later_and_end_early(pack, faces, found):
-    _, all_of_them = explore(pack, faces, found[0])
-    _, third = explore(pack, faces, found[0], first=3, rows=1)
-    assert torch.equal(third, all_of_them[6:9])
-    with pytest.raises(ValueError, match="holds 4"):
-        explore(pack, faces, found[0], first=5)
 
 
 @pytest.mark.parametrize(
@@ -133,16 +116,3 @@ def test_exploring_can_begin_later_and_end_early(pack, faces, found):
 def test_bad_input_says_what_is_wanted(find, options, message):
     with pytest.raises(ValueError, match=message):
         find(**options)
-
-
-def test_difference_maps_are_white_where_nothing_changes_and_bluest_where_most_does(pack):
-    picture = importlib.import_module(f"{pack.__name__}.nodes.ui.sheets")
-    plain = torch.zeros(1, 4, 4, 3)
-    edited = torch.zeros(2, 2, 4, 4, 3)
-    edited[0, 1, 0, 0], edited[1, 0, 1, 1] = 252 / 255, 63 / 255  # whole steps of 8 bits
-    maps = picture.difference_maps(edited, plain)
-    assert maps.shape == (2, 4, 4, 3)
-    assert (maps[0, 3] == 1).all()
-    full = 1 - torch.tensor([0, 0x72, 0xB2]) / 255
-    torch.testing.assert_close(1 - maps[0, 0, 0], full)
-    torch.testing.assert_close(1 - maps[1, 1, 1], 0.5 * full)

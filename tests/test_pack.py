@@ -14,9 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NODES = [
     "HSpaceAsyrpSampler",
     "HSpaceCombine",
-    "HSpaceCompare",
     "HSpaceDrawFaces",
-    "HSpaceExplore",
     "HSpaceFindFromExamples",
     "HSpaceFindFromPrompts",
     "HSpaceFindFromScores",
@@ -33,7 +31,6 @@ NODES = [
     "HSpaceMarkExamples",
     "HSpaceOrthogonalise",
     "HSpacePickDirection",
-    "HSpacePlotSpectrum",
     "HSpaceProbe",
     "HSpaceSampleBank",
     "HSpaceSaveDirection",

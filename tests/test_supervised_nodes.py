@@ -1,7 +1,5 @@
 """The supervised finders, the algebra nodes and their plots."""
 
-import csv
-import io
 from functools import reduce
 from itertools import permutations
 
@@ -98,8 +96,8 @@ def test_too_few_examples_still_make_a_direction_and_say_so(bank, supervised):
 def test_any_name_can_be_plotted(faces, bank, supervised, algebra, name):
     halves = bank.select(bank.seeds[:6]), bank.select(bank.seeds[6:])
     assert is_picture(supervised.HSpaceFindFromExamples.execute(*halves, False, name).result[1])
-    directions = numbered(faces.direction(name, 0), faces.direction("b", 1))
-    assert is_picture(algebra.HSpaceCompare.execute(directions).result[0])
+    a, b = faces.direction(name, 0), faces.direction("b", 1)
+    assert is_picture(algebra.HSpaceShowDirection.execute(a, others=numbered(b)).result[0])
 
 
 def find_from_prompts(supervised, model, count=5):
@@ -215,20 +213,6 @@ def test_orthogonalise_against_itself_is_refused(faces, algebra):
     with pytest.raises(ValueError, match='Nothing of "a" would be left'):
         protected = numbered(direction, faces.direction("b", 1))
         algebra.HSpaceOrthogonalise.execute(direction, protected, "each timestep", "")
-
-
-def test_the_table_of_cosines_can_be_read_back(faces, algebra):
-    a, b = faces.direction("age, old", 0), faces.direction('"b"', 1)
-    mixed = (a + b).renamed("mixed")
-    heat_map, text = algebra.HSpaceCompare.execute(numbered(a, b, mixed)).result
-    (corner, *columns), *rows = csv.reader(io.StringIO(text))
-    assert corner == ""
-    assert columns == [row[0] for row in rows] == ["age, old", '"b"', "mixed"]
-    table = torch.tensor([[float(entry) for entry in row[1:]] for row in rows], dtype=torch.float64)
-    expected = faces.directions.cosines([a, b, mixed])
-    torch.testing.assert_close(table, expected, atol=5e-5, rtol=0)  # four digits are written
-    assert expected[0, 2] > 0.5
-    assert is_picture(heat_map)
 
 
 def test_places_that_nothing_is_connected_to_are_left_out(faces, algebra):

@@ -16,6 +16,11 @@ from tools.comfyui import ROOT, find_comfyui
 RENAMED = {"HSpaceLearnDirection": {"judge": "objective"}}
 """Inputs that got another id, by the node they are of."""
 RETYPED = {"HSPACE_JUDGE": "HSPACE_OBJECTIVE"}
+OPTIONAL = {
+    "HSpaceExplore": {"mask": "mask"},
+    "HSpaceCompare": {f"directions.direction{i}": f"others.direction{i - 1}" for i in range(2, 50)},
+}
+"""Inputs, old and new, that an old workflow may lack: ComfyUI itself would fail on them."""
 DROPPED = {"HSpaceChooseEditWindow": (0.5, 0.83)}
 """Nodes that have gone, with what takes the place of each output. A widget on the page has a value of its own."""
 
@@ -31,7 +36,10 @@ def read_replacements() -> Json:
         raise ValueError("no ComfyUI found: run `make install` or set COMFYUI_PATH")
     sys.path.insert(0, str(comfyui))
     table = runpy.run_path(str(ROOT / "nodes" / "host" / "replacements.py"))["REPLACED"]
-    return {entry.old_node_id: entry.as_dict() for entry in table}
+    replaced = {entry.old_node_id: entry.as_dict() for entry in table}
+    for id, names in OPTIONAL.items():
+        replaced[id]["input_mapping"] += [{"old_id": old, "new_id": new} for old, new in names.items()]
+    return replaced
 
 
 def converted(workflow: Json, replaced: Json) -> Json:

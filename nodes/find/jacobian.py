@@ -61,7 +61,7 @@ class HSpaceFindJacobian(io.ComfyNode):
             ],
             outputs=[
                 HSpaceDirections.Output(
-                    display_name="directions", tooltip="To Explore Directions, or Pick Direction: percent by percent."
+                    display_name="directions", tooltip="To Sweep Directions, or Pick Direction: percent by percent."
                 ),
                 io.Latent.Output(display_name="latent", tooltip="The picture itself."),
                 io.String.Output(display_name="info", tooltip="Singular values, and how exact they are."),

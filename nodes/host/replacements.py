@@ -1,9 +1,12 @@
 """Nodes that got another id: workflows saved with the old one are opened with the new one.
 
-`tools/convert.py` reads this table too. Each entry names all inputs of the new node, in the order of its schema.
+`tools/convert.py` reads this table too. An entry names the inputs of the new node in the order of its schema, but not
+the optional ones that an old prompt may lack: ComfyUI fails on those, so that only `tools/convert.py` carries them.
 """
 
 from comfy_api.latest import ComfyAPI, io
+
+_WINDOW = "start_percent", "end_percent", "apply_to", "fit"
 
 
 def _kept(*ids: str, into: str = "") -> list[dict[str, str]]:
@@ -11,12 +14,46 @@ def _kept(*ids: str, into: str = "") -> list[dict[str, str]]:
     return [{"old_id": id, "new_id": f"{into}.{id}" if into else id} for id in ids]
 
 
-def _outputs(number: int) -> list[dict[str, int]]:
-    """That many outputs, in the order they had. Without a word of them the frontend drops their wires."""
-    return [{"old_idx": i, "new_idx": i} for i in range(number)]
+def _outputs(*places: tuple[int, int]) -> list[dict[str, int]]:
+    """Old and new place of each output. Without a word of them the frontend drops their wires."""
+    return [{"old_idx": old, "new_idx": new} for old, new in places]
 
 
 REPLACED: tuple[io.NodeReplace, ...] = (
+    io.NodeReplace(
+        "HSpaceSweep",
+        "HSpaceExplore",
+        old_widget_ids=["seed", "strengths", "first", "rows", "cfg", "picture_size", *_WINDOW],
+        input_mapping=[
+            *_kept("model", "positive", "negative", "sampler", "sigmas", "latent", "vae"),
+            {"new_id": "direction", "old_id": "directions"},
+            *_kept("strengths"),
+            {"new_id": "rows", "set_value": 1},
+            {"new_id": "first_seed", "old_id": "seed"},
+            {"new_id": "batch_size", "set_value": 1},  # as it was: some samplers take no more
+            *_kept("cfg", "picture_size", *_WINDOW),
+            {"new_id": "difference", "set_value": True},
+            *_kept("first"),
+            {"new_id": "most", "old_id": "rows"},
+        ],
+        output_mapping=_outputs((0, 0), (1, 1)),
+    ),
+    io.NodeReplace(
+        "HSpaceShowDirection",
+        "HSpacePlotSpectrum",
+        old_widget_ids=["most"],
+        input_mapping=[{"new_id": "direction", "old_id": "directions"}, *_kept("most")],
+        output_mapping=_outputs((0, 0), (1, 2)),
+    ),
+    io.NodeReplace(
+        "HSpaceShowDirection",
+        "HSpaceCompare",
+        input_mapping=[
+            {"new_id": "direction", "old_id": "directions.direction0"},
+            {"new_id": "others.direction0", "old_id": "directions.direction1"},
+        ],
+        output_mapping=_outputs((0, 0), (1, 2)),
+    ),
     io.NodeReplace(
         "HSpaceScorePictures",
         "HSpaceScoreClassifier",
@@ -26,7 +63,7 @@ REPLACED: tuple[io.NodeReplace, ...] = (
             {"new_id": "source", "set_value": "classifier"},
             *_kept("vae", "classifier", "batch_size", into="source"),
         ],
-        output_mapping=_outputs(2),
+        output_mapping=_outputs((0, 0), (1, 1)),
     ),
     io.NodeReplace(
         "HSpaceScorePictures",
@@ -37,14 +74,14 @@ REPLACED: tuple[io.NodeReplace, ...] = (
             {"new_id": "source", "set_value": "text"},
             *_kept("vae", "clip", "clip_vision", "text", "opposite", "batch_size", into="source"),
         ],
-        output_mapping=_outputs(2),
+        output_mapping=_outputs((0, 0), (1, 1)),
     ),
     io.NodeReplace(
         "HSpaceScorePictures",
         "HSpaceScoreFile",
         old_widget_ids=["file"],
         input_mapping=[*_kept("bank"), {"new_id": "source", "set_value": "file"}, *_kept("file", into="source")],
-        output_mapping=_outputs(2),
+        output_mapping=_outputs((0, 0), (1, 1)),
     ),
     io.NodeReplace(
         "HSpaceSetObjective",
@@ -54,7 +91,7 @@ REPLACED: tuple[io.NodeReplace, ...] = (
             {"new_id": "kind", "set_value": "classifier"},
             *_kept("classifier", "column", "others", into="kind"),
         ],
-        output_mapping=_outputs(1),
+        output_mapping=_outputs((0, 0)),
     ),
     io.NodeReplace(
         "HSpaceSetObjective",
@@ -64,7 +101,7 @@ REPLACED: tuple[io.NodeReplace, ...] = (
             {"new_id": "kind", "set_value": "text"},
             *_kept("clip", "clip_vision", "text", "opposite", into="kind"),
         ],
-        output_mapping=_outputs(1),
+        output_mapping=_outputs((0, 0)),
     ),
 )
 """An entry for each id that was given up. Ids that were shipped are never used again for something else."""

@@ -1,5 +1,5 @@
 """Inject: directions added to h while a model samples."""
 
-from . import asyrp, explore, inject, stack, sweep
+from . import asyrp, inject, stack, sweep
 
-NODES = [node for module in (inject, stack, sweep, explore, asyrp) for node in module.NODES]
+NODES = [node for module in (inject, stack, sweep, asyrp) for node in module.NODES]

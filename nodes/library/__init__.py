@@ -1,5 +1,5 @@
 """Library: directions saved, loaded, and looked into."""
 
-from . import compare, load, save, show, spectrum
+from . import load, save, show
 
-NODES = [node for module in (save, load, show, spectrum, compare) for node in module.NODES]
+NODES = [node for module in (save, load, show) for node in module.NODES]
