@@ -66,7 +66,7 @@ def one_face(frontend):
     """The page with the workflow that draws one edited face, without its sheet of many."""
     frontend.set_nodes2(False)
     frontend.load(json.loads(EDIT.read_text()), "one face")
-    frontend.select("Sweep Direction", "Save the sheet")
+    frontend.select("Sweep Directions", "Save the sheet")
     frontend.page.keyboard.press("Delete")
     return frontend
 

@@ -35,7 +35,8 @@ class HSpaceShowDirection(io.ComfyNode):
             category=CATEGORY,
             description="Shows what is in a direction: the model it fits, how it was found and by whom, what strength "
             "1 means, when in the sampling it is strong, and where in the picture; with others connected the cosine of "
-            "each pair. Of a finder's directions it plots how much each matters.",
+            "each pair. Of a finder's directions it plots how much each matters: explained variance (PCA), or singular "
+            "values (Jacobian).",
             search_aliases=[
                 "inspect",
                 "info",

@@ -56,7 +56,7 @@ PARTS = {
     "Find Directions (PCA)": "PCA",
     "Inject Direction": "Inject, 2 pictures",
     "Find Directions (Jacobian)": "Jacobian, k = 1",
-    "Sweep Direction": "Sweep, 3 pictures",
+    "Sweep Directions": "Sweep, 3 pictures",
     "Invert Image": "Invert, sample twice",
 }
 """What is measured, and what the table calls it."""
