@@ -144,7 +144,7 @@ class HSpaceSweep(io.ComfyNode):
 
 def numbered(direction: Direction | DirectionSet, first: int, most: int) -> dict[int, Direction]:
     """Those to show by the numbers that Pick Direction takes; a lone one is number 1."""
-    if isinstance(direction, Direction):
+    if not isinstance(direction, DirectionSet):
         return {1: direction}
     last = min(first + most - 1, max(first, len(direction)))
     return {number: direction[number - 1] for number in range(first, last + 1)}
@@ -187,7 +187,7 @@ def words(
     direction: Direction | DirectionSet, seeds: Sequence[int], shown: Mapping[int, Direction]
 ) -> tuple[str, list[str]]:
     """The sheet's title, and a label for each row."""
-    if isinstance(direction, Direction):
+    if not isinstance(direction, DirectionSet):
         return direction.name, [f"seed {seed}" for seed in seeds]
     names = [f"{number}: {each.name}" for number, each in shown.items()]
     if len(seeds) == 1:
