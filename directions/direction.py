@@ -1,11 +1,12 @@
 """A semantic direction: what to add to h at every timestep, and where it came from."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from .recipe import weighted_sum
 
 SITE = "middle_block_after"
 """The one place h is read and written: the UNet's middle block's output, "after" in Haas et al.'s code."""
@@ -107,17 +108,17 @@ class Direction:
             name=f"{self.name} + {other.name}",
             method=self.method if self.method == other.method else "combination",
             unit=self.unit if self.unit == other.unit else "of its parts",
-            recipe=json.dumps({"sum": [self._recipe(), other._recipe()]}),
+            recipe=weighted_sum([(1, self.recipe), (1, other.recipe)]),
             author=", ".join(dict.fromkeys(filter(None, (self.author, other.author)))),
         )
 
     def __mul__(self, factor: float) -> "Direction":
-        return self._derived(self.delta * factor, {"times": [factor, self._recipe()]}, name=f"{factor:g} {self.name}")
+        return self._times(factor, f"{factor:g} {self.name}")
 
     __rmul__ = __mul__
 
     def __neg__(self) -> "Direction":
-        return self._derived(-self.delta, {"times": [-1, self._recipe()]}, name=f"-{self.name}")
+        return self._times(-1, f"-{self.name}")
 
     def __sub__(self, other: "Direction") -> "Direction":
         return (self + -other).renamed(f"{self.name} - {other.name}")
@@ -134,13 +135,8 @@ class Direction:
 
     __hash__ = None  # type: ignore[assignment]  # compared by value, as tensors are
 
-    def _recipe(self) -> object:
-        return json.loads(self.recipe)
-
-    def _derived(
-        self, delta: Tensor, recipe: object, *, name: str | None = None, unit: str | None = None
-    ) -> "Direction":
-        return replace(self, delta=delta, recipe=json.dumps(recipe), name=name or self.name, unit=unit or self.unit)
+    def _times(self, factor: float, name: str) -> "Direction":
+        return replace(self, delta=self.delta * factor, recipe=weighted_sum([(factor, self.recipe)]), name=name)
 
 
 def common_timesteps(a: Tensor, b: Tensor) -> Tensor:

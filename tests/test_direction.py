@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 from planted import SOURCE, TIMESTEPS, direction
@@ -43,7 +45,37 @@ def test_a_sum_is_the_sum_of_the_interpolations_whatever_the_timesteps_of_its_pa
 
 def test_the_recipe_of_a_combination_tells_its_parts():
     a, b = direction(1, recipe='{"find": "a"}'), direction(2, recipe='{"find": "b"}')
-    assert (a - b).recipe == '{"sum": [{"find": "a"}, {"times": [-1, {"find": "b"}]}]}'
+    assert (a - b).recipe == '{"sum": [{"find": "a"}, {"times": [-1.0, {"find": "b"}]}]}'
+
+
+def test_the_recipe_of_a_combination_of_combinations_is_one_list_of_its_parts():
+    a, b, c = (direction(seed, recipe=f'{{"find": {seed}}}') for seed in (1, 2, 3))
+    made = 2 * (a - (b + 3 * c)) + b
+    assert json.loads(made.recipe) == {
+        "sum": [
+            {"times": [2, {"find": 1}]},
+            {"times": [-2, {"find": 2}]},
+            {"times": [-6, {"find": 3}]},
+            {"find": 2},
+        ]
+    }
+    assert (-1 * -a).recipe == (a * 1).recipe == a.recipe
+
+
+def test_recipes_that_were_nested_in_older_files_become_flat_when_they_are_combined():
+    nested = {"sum": [{"sum": [{"find": 1}, {"times": [2, {"times": [3, {"find": 2}]}]}]}, {"find": 3}]}
+    made = direction(1, recipe=json.dumps(nested)) + direction(2, recipe='{"find": 4}')
+    assert json.loads(made.recipe) == {
+        "sum": [{"find": 1}, {"times": [6, {"find": 2}]}, {"find": 3}, {"find": 4}],
+    }
+
+
+@pytest.mark.parametrize(
+    "recipe", ['{"sum": []}', '{"sum": 3}', '{"times": [2]}', '{"times": ["2", 1]}', f'{{"times": [{10**400}, 1]}}',
+               '{"times": [NaN, 1]}', '{"sum": [1], "of": 2}', '{"times": [2, 1], "of": 2}'],
+)  # fmt: skip
+def test_what_only_looks_like_a_combination_is_kept_as_it_is(recipe):
+    assert (direction(recipe=recipe) * 2).recipe == f'{{"times": [2.0, {recipe}]}}'
 
 
 def test_directions_are_equal_by_value():

@@ -1,12 +1,14 @@
 import resource
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import reduce
 
 import pytest
 import torch
-from planted import direction
+from planted import SOURCE, direction
 from safetensors.torch import save_file
 
-from directions import load_direction, safe_path, save_direction
+from directions import Direction, combine, load_direction, orthogonalise, safe_path, save_direction
 
 
 def test_a_saved_direction_loads_exactly(tmp_path):
@@ -89,7 +91,42 @@ def test_a_nan_in_a_file_is_refused(tmp_path):
 def test_a_recipe_that_nests_as_deep_as_is_read_can_be_worked_with(tmp_path):
     recipe = "[" * 400 + "]" * 400
     save_direction(direction(recipe=recipe), tmp_path / "d.safetensors")
-    assert (load_direction(tmp_path / "d.safetensors") * 2).recipe == f'{{"times": [2, {recipe}]}}'
+    assert (load_direction(tmp_path / "d.safetensors") * 2).recipe == f'{{"times": [2.0, {recipe}]}}'
+
+
+def combined_in_stages(stages):
+    made = direction(0)
+    for stage in range(stages):
+        made = combine([made, *(direction(seed) for seed in range(1, 50))], [0.5 + stage] * 50)
+    return made
+
+
+@pytest.mark.parametrize(
+    "made",
+    [combined_in_stages(5), reduce(Direction.__add__, [direction(seed) for seed in range(250)]),
+     reduce(lambda made, _: -1.1 * made, range(300), direction())],
+    ids=["five combinations of fifty", "a chain of 250 additions", "a chain of 300 factors"],
+)  # fmt: skip
+def test_what_was_combined_in_many_stages_loads_as_it_was_saved(tmp_path, made):
+    save_direction(made, tmp_path / "d.safetensors")
+    assert load_direction(tmp_path / "d.safetensors") == made
+
+
+def test_a_recipe_that_nests_too_deep_to_be_read_again_is_not_written(tmp_path):
+    save_direction(direction(), tmp_path / "d.safetensors")
+    made = direction(0)
+    for seed in range(200):
+        made = orthogonalise(direction(seed + 1), [made])
+    with pytest.raises(ValueError, match="Could not write d.safetensors: .* nests .* levels deep.*Nothing was changed"):
+        save_direction(made, tmp_path / "d.safetensors")
+    assert load_direction(tmp_path / "d.safetensors") == direction()
+    assert [file.name for file in tmp_path.iterdir()] == ["d.safetensors"]
+
+
+def test_a_direction_that_would_load_as_another_one_is_not_written(tmp_path):
+    with pytest.raises(ValueError, match="Could not write d.safetensors: .* is another one.*Nothing was changed"):
+        save_direction(direction(source=replace(SOURCE, image_size=[64, 64])), tmp_path / "d.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_that_shrinks_after_it_was_loaded_leaves_the_direction_whole(tmp_path):

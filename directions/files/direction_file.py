@@ -13,9 +13,14 @@ from .writing import write_whole
 
 FORMAT, FORMAT_VERSION = "hspace-direction", "1"
 
+_UNREADABLE = (SafetensorError, OSError, KeyError, TypeError)
+
 
 def save_direction(direction: Direction, path: Path, *, description: str = "", thumbnail: str = "") -> None:
-    """Write `direction` to `path`, whole or not at all. `thumbnail` is a data URI for the model browser."""
+    """Write `direction` to `path`, whole or not at all. `thumbnail` is a data URI for the model browser.
+
+    `ValueError`, and nothing changed, where it could not be written or `load_direction` would not give it back.
+    """
     source = direction.source
     metadata = {
         "format": FORMAT,
@@ -38,27 +43,43 @@ def save_direction(direction: Direction, path: Path, *, description: str = "", t
         metadata["modelspec.author"] = direction.author
     if thumbnail:
         metadata["modelspec.thumbnail"] = thumbnail
-    write_whole({"delta": direction.delta.contiguous(), "timesteps": direction.timesteps}, path, metadata)
+
+    def require_same(written: Path) -> None:
+        try:
+            problem = "" if _read(written) == direction else "what was written is another one"
+        except (*_UNREADABLE, ValueError) as error:
+            problem = brief(error)
+        if problem:
+            raise ValueError(
+                f"Could not write {path.name}: got a direction that can't be loaded again ({problem}). Nothing was "
+                "changed; make it in fewer steps, such as one Orthogonalise for all that it is protected from."
+            )
+
+    write_whole({"delta": direction.delta.contiguous(), "timesteps": direction.timesteps}, path, metadata, require_same)
 
 
 def load_direction(path: Path) -> Direction:
     """The direction saved at `path`, exactly as it was. `ValueError` for anything else than such a file."""
     try:
-        with opened(path) as file:
-            metadata = _checked_metadata(path, file.metadata() or {})
-            _require_usual(path, file)
-            # Copies: a tensor in a mapped file ends the process when somebody shortens that file.
-            delta, timesteps = (file.get_tensor(name).clone() for name in ("delta", "timesteps"))
-        source = checked_source(metadata, parsed(metadata["image_size"]))
-        parsed(metadata["recipe"])
-        words = {key: metadata[key] for key in ("name", "method", "unit", "recipe")}
-        author = metadata.get("modelspec.author", "")
-        return Direction(delta=delta, timesteps=timesteps, source=source, author=author, **words)
-    except (SafetensorError, OSError, KeyError, TypeError) as error:
+        return _read(path)
+    except _UNREADABLE as error:
         raise ValueError(
             f"{path.name} is not a whole direction file ({brief(error)}): get it again, or save it again with Save "
             "Direction."
         ) from error
+
+
+def _read(path: Path) -> Direction:
+    with opened(path) as file:
+        metadata = _checked_metadata(path, file.metadata() or {})
+        _require_usual(path, file)
+        # Copies: a tensor in a mapped file ends the process when somebody shortens that file.
+        delta, timesteps = (file.get_tensor(name).clone() for name in ("delta", "timesteps"))
+    source = checked_source(metadata, parsed(metadata["image_size"]))
+    parsed(metadata["recipe"])
+    words = {key: metadata[key] for key in ("name", "method", "unit", "recipe")}
+    author = metadata.get("modelspec.author", "")
+    return Direction(delta=delta, timesteps=timesteps, source=source, author=author, **words)
 
 
 def _require_usual(path: Path, file: safe_open) -> None:

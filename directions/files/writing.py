@@ -1,6 +1,7 @@
 """Files that are whole or not there: written under another name, then renamed."""
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from os import fsync
 from pathlib import Path
@@ -14,8 +15,16 @@ from .untrusted import MAX_HEADER
 HOUR = 3600.0
 
 
-def write_whole(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """Write a safetensors file under a temporary name of its own and rename it, so that no half file is ever seen."""
+def write_whole(
+    tensors: dict[str, Tensor],
+    path: Path,
+    metadata: dict[str, str],
+    check: Callable[[Path], None] = lambda written: None,
+) -> None:
+    """Write a safetensors file under a temporary name of its own and rename it, so that no half file is ever seen.
+
+    What `check` raises when it looks at the temporary file leaves everything as it was.
+    """
     content = save(tensors, metadata)  # save_file would leave a file that only its owner can read
     header = int.from_bytes(content[:8], "little")
     if header > MAX_HEADER:
@@ -31,6 +40,7 @@ def write_whole(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]
             file.write(content)
             file.flush()
             fsync(file.fileno())  # else a power cut may leave the new name on disk and not what is in the file
+        check(partial)
         partial.replace(path)
     except OSError as error:
         raise ValueError(
