@@ -58,12 +58,81 @@ def test_a_restored_learner_goes_on_to_the_bit():
     assert after.losses == [0.5]
 
 
-def test_a_loss_scaled_for_half_precision_moves_it_alike():
-    target = torch.ones(3, 2, 2)
-    plain, scaled = (Learner((3, 2, 2), torch.ones(1), rate=0.1) for _ in range(2))
-    towards(plain, 0, target, 1)
-    scaled.step(0, (scaled.delta(0) - target).square().sum(), 1024.0)
-    assert torch.equal(plain.deltas(), scaled.deltas())
+def half_decoder(gain: float) -> torch.nn.Module:
+    """Doubles what is given, in float16; `gain` is of what its gradient goes through."""
+    decoder = torch.nn.Sequential(torch.nn.Linear(4, 4, bias=False), torch.nn.Linear(4, 4, bias=False)).half()
+    for layer, factor in zip(decoder, (gain, 2 / gain), strict=True):
+        layer.weight.data = factor * torch.eye(4).half()
+    return decoder.requires_grad_(False)
+
+
+def through(decoder, learner: Learner, target: torch.Tensor, weight: float = 1.0) -> torch.Tensor:
+    """A float32 loss of what a float16 decoder makes of the delta."""
+    return weight * (decoder(learner.delta(0).half()).float() - target).square().mean()
+
+
+def test_a_gradient_that_float16_would_lose_is_followed():
+    """The weight stands for a loss over all the numbers of a picture: each gradient is under float16's 6e-8."""
+    learner, target = Learner((4,), torch.ones(1), rate=0.05), torch.tensor([1.0, -0.5, 0.25, 2.0])
+    decoder = half_decoder(1.0)
+    (lost,) = torch.autograd.grad(through(decoder, learner, target, 1e-9), learner.rows[0])
+    assert not lost.any()
+    for _ in range(300):
+        learner.step(0, through(decoder, learner, target, 1e-9))
+    torch.testing.assert_close(learner.deltas()[0], target / 2, atol=5e-3, rtol=0)  # float16 keeps 1e-3 of a number
+
+
+def test_after_an_overflow_the_scale_falls_until_it_fits_and_learning_goes_on():
+    learner, target = Learner((4,), torch.ones(1), rate=0.05), torch.tensor([1.0, -0.5, 0.25, 2.0])
+    decoder = half_decoder(1024.0)  # its gradient times 65536 is over 65504, the largest of float16
+    before = learner.deltas()
+    learner.step(0, through(decoder, learner, target))
+    assert torch.equal(learner.deltas(), before)
+    for _ in range(300):
+        learner.step(0, through(decoder, learner, target))
+    torch.testing.assert_close(learner.deltas()[0], target / 2, atol=5e-3, rtol=0)  # float16 keeps 1e-3 of a number
+
+
+def test_an_overflow_that_no_scale_mends_is_refused_after_twenty():
+    learner = Learner((4,), torch.ones(1), rate=0.05)
+    before = learner.deltas()
+    decoder = half_decoder(1.0)
+    for _ in range(19):
+        learner.step(0, through(decoder, learner, torch.ones(4), 1e9))
+    with pytest.raises(ValueError, match="gradient of the objective is not finite"):
+        learner.step(0, through(decoder, learner, torch.ones(4), 1e9))
+    assert torch.equal(learner.deltas(), before)
+
+
+def test_a_learner_restored_after_an_overflow_goes_on_to_the_bit():
+    target, decoder = torch.tensor([1.0, -0.5, 0.25, 2.0]), half_decoder(1024.0)
+    whole, before, after = (Learner((4,), torch.ones(1), rate=0.05) for _ in range(3))
+    for learner, steps in ((whole, 12), (before, 3)):
+        for _ in range(steps):
+            learner.step(0, through(decoder, learner, target))
+    after.load_state_dict({name: tensor.clone() for name, tensor in before.state_dict().items()})
+    for _ in range(9):
+        after.step(0, through(decoder, after, target))
+    assert not torch.equal(before.deltas(), Learner((4,), torch.ones(1), rate=0.05).deltas())
+    assert torch.equal(after.deltas(), whole.deltas())
+
+
+@pytest.mark.parametrize("scaler", [[-1.0, 0.0], [65536.0, -1.0], [65536.0, 1e30], [torch.inf, 0.0], [65536.0]])
+def test_a_scale_that_never_was_is_refused(scaler):
+    learner = Learner((3, 2, 2), torch.ones(1), rate=0.1)
+    towards(learner, 0, torch.ones(3, 2, 2), 2)
+    before = learner.state_dict()
+    with pytest.raises(ValueError, match="got "):
+        Learner((3, 2, 2), torch.ones(1), rate=0.1).load_state_dict({**before, "scaler": torch.tensor(scaler)})
+
+
+def test_going_on_from_a_state_leaves_the_state_as_it_is():
+    before, after = (Learner((3, 2, 2), torch.ones(1), rate=0.1) for _ in range(2))
+    towards(before, 0, torch.ones(3, 2, 2), 2)
+    state = {name: tensor.clone() for name, tensor in before.state_dict().items()}
+    after.load_state_dict(state)
+    towards(after, 0, torch.ones(3, 2, 2), 1)
+    assert all(torch.equal(state[name], tensor) for name, tensor in before.state_dict().items())
 
 
 def test_a_gradient_that_is_no_number_is_refused_before_it_does_harm():

@@ -1,5 +1,6 @@
 """Objectives, and Learn Direction under them."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -207,6 +208,18 @@ def test_under_clip_and_guidance_the_loss_falls(faces, sd, clip_objective, banks
     assert losses(file)[-1] < losses(file)[0] - 0.1  # of at most 2, and of random networks
 
 
+def test_a_float16_vae_under_a_float32_unet_keeps_its_gradients(faces, sd, clip_objective, banks):
+    """The small weight stands for pictures of a million numbers: without a scale float16 loses every gradient."""
+    import comfy.sd
+    from safetensors.torch import load_file
+
+    half = comfy.sd.VAE(sd=dict(sd.vae.first_stage_model.state_dict()), dtype=torch.float16)
+    faint = replace(clip_objective, loss=lambda *seen: 1e-7 * clip_objective.loss(*seen))
+    learn(faces, SimpleNamespace(**{**vars(sd), "vae": half}), faint, rounds=1, count=3, keep=0.0)
+    (file,) = banks.rglob("learning.safetensors")
+    assert (load_file(file)["0 exp_avg_sq"] > 0).double().mean() > 0.9
+
+
 def test_a_sampler_that_evaluates_steps_twice_learns_once_from_each(faces, sd, clip_objective, banks):
     from safetensors.torch import load_file
 
@@ -247,8 +260,6 @@ def test_two_texts_that_say_the_same_are_refused(objectives):
 
 
 def test_an_objective_that_sees_nan_is_refused(faces, demo, objectives, demo_classifier):
-    from dataclasses import replace
-
     broken = replace(
         objectives.classifier_objective(demo_classifier, "smile", []),
         _features=lambda pictures: pictures.mean((2, 3)) * torch.nan,
@@ -258,8 +269,6 @@ def test_an_objective_that_sees_nan_is_refused(faces, demo, objectives, demo_cla
 
 
 def test_an_objective_without_a_gradient_is_refused(faces, demo, objectives, demo_classifier):
-    from dataclasses import replace
-
     blind = replace(
         objectives.classifier_objective(demo_classifier, "smile", []),
         _features=lambda pictures: pictures.detach().mean((2, 3)),
@@ -269,8 +278,6 @@ def test_an_objective_without_a_gradient_is_refused(faces, demo, objectives, dem
 
 
 def test_an_objective_that_sees_no_difference_is_refused(faces, demo, objectives, demo_classifier):
-    from dataclasses import replace
-
     blind = replace(
         objectives.classifier_objective(demo_classifier, "smile", []),
         _features=lambda pictures: pictures.mean((2, 3)) * 0,

@@ -9,6 +9,10 @@ from torch.nn.functional import cosine_similarity
 
 ADAM = ("step", "exp_avg", "exp_avg_sq")
 """What torch's Adam keeps for each parameter."""
+SCALER = ("scale", "_growth_tracker")
+"""What changes in torch's GradScaler."""
+LOWEST_SCALE = 2.0**-4
+"""Of the loss: reached after 20 overflows in a row, and at a gradient 16 times as large as float16 can hold."""
 
 
 def score_shift_loss(edited: Tensor, plain: Tensor, spread: Tensor, end: Tensor) -> Tensor:
@@ -47,6 +51,7 @@ class Learner:
         start = torch.Generator().manual_seed(0)  # a cosine has no gradient at zero
         self.rows = [(0.1 * rate * torch.randn(shape, generator=start)).requires_grad_() for _ in self.scale]
         self.adam = torch.optim.Adam(self.rows, lr=rate, eps=1e-15)  # gradients of a large h are tiny
+        self.scaler = torch.amp.GradScaler("cpu")  # where the rows are; a power of two, so float32 keeps every bit
         self.losses: list[float] = []
 
     def delta(self, row: int) -> Tensor:
@@ -54,17 +59,21 @@ class Learner:
         delta: Tensor = self.rows[row] * self.scale[row]
         return delta
 
-    def step(self, row: int, loss: Tensor, loss_scale: float = 1.0) -> None:
-        """One step of one row down the gradient of `loss`, which is scaled on its way through half precision."""
-        (gradient,) = torch.autograd.grad(loss * loss_scale, self.rows[row])
-        if not torch.isfinite(gradient).all():
+    def step(self, row: int, loss: Tensor) -> None:
+        """One step of one row down the gradient of `loss`, scaled on its way so that half precision doesn't lose it.
+
+        A gradient that overflows is left out, and the next one scaled by half. `ValueError` where that doesn't help.
+        """
+        parameter = self.rows[row]
+        (parameter.grad,) = torch.autograd.grad(self.scaler.scale(loss), parameter)
+        self.scaler.step(self.adam)
+        self.scaler.update()
+        parameter.grad = None
+        if not torch.isfinite(loss) or self.scaler.get_scale() <= LOWEST_SCALE:
             raise ValueError(
-                "The gradient of the objective is not finite: got NaN or infinity. Load the model, or "
-                "what the objective looks with, in a higher precision."
+                "The gradient of the objective is not finite: got NaN or infinity, however its loss is scaled. Load "
+                "the model, the VAE, or what the objective looks with, in a higher precision."
             )
-        self.rows[row].grad = gradient / loss_scale
-        self.adam.step()
-        self.rows[row].grad = None
 
     def deltas(self) -> Tensor:
         """`(rows, c, h, w)`."""
@@ -72,30 +81,46 @@ class Learner:
 
     def state_dict(self) -> dict[str, Tensor]:
         """All that it takes to go on later, to the bit."""
-        state: dict[str, Tensor] = {"losses": torch.tensor(self.losses, dtype=torch.float64)}
+        scaler = self.scaler.state_dict()
+        state: dict[str, Tensor] = {
+            "losses": torch.tensor(self.losses, dtype=torch.float64),
+            "scaler": torch.tensor([scaler[key] for key in SCALER]),
+        }
         for row, parameter in enumerate(self.rows):
             state[f"{row}"] = parameter.detach()
-            state |= {f"{row} {name}": value for name, value in self.adam.state[parameter].items()}
+        for row, moments in self.adam.state_dict()["state"].items():
+            state |= {f"{row} {name}": tensor for name, tensor in moments.items()}
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on from `state`. `ValueError`, and nothing changed, if it is not that of a learner of this shape."""
-        rows = {f"{row}": parameter for row, parameter in enumerate(self.rows)}
-        shapes = {name: parameter.shape for name, parameter in rows.items()}
-        for name, parameter in rows.items():
-            if any(f"{name} {key}" in state for key in ADAM):
-                shapes |= {f"{name} {key}": torch.Size() if key == "step" else parameter.shape for key in ADAM}
+        self._require_own(state)
+        self.losses = state["losses"].tolist()
+        scale, unskipped = state["scaler"].tolist()
+        self.scaler.load_state_dict({**self.scaler.state_dict(), "scale": scale, "_growth_tracker": int(unskipped)})
+        moments = {
+            row: {key: state[f"{row} {key}"].clone() for key in ADAM}
+            for row in range(len(self.rows))
+            if f"{row} step" in state
+        }
+        self.adam.load_state_dict({**self.adam.state_dict(), "state": moments})
+        with torch.no_grad():
+            for row, parameter in enumerate(self.rows):
+                parameter.copy_(state[f"{row}"])
+
+    def _require_own(self, state: Mapping[str, Tensor]) -> None:
+        shape = self.rows[0].shape
+        wanted = {"scaler": torch.Size([2])}
+        for row in map(str, range(len(self.rows))):
+            moments = {f"{row} {key}": torch.Size() if key == "step" else shape for key in ADAM}
+            wanted |= {row: shape} | (moments if moments.keys() & state.keys() else {})
         got = {name: tensor.shape for name, tensor in state.items() if name != "losses"}
-        if got != shapes or state["losses"].ndim != 1:
-            wrong = sorted(name for name in got.keys() | shapes.keys() if got.get(name) != shapes.get(name))
-            raise ValueError(f"got other numbers than a learner of shape {tuple(self.rows[0].shape)} has: {wrong[:3]}")
+        if got != wanted or state["losses"].ndim != 1:
+            wrong = sorted(name for name in got.keys() | wanted.keys() if got.get(name) != wanted.get(name))
+            raise ValueError(f"got other numbers than a learner of shape {tuple(shape)} has: {wrong[:3]}")
         if not all(tensor.is_floating_point() and torch.isfinite(tensor).all() for tensor in state.values()):
             raise ValueError("got NaN, infinity or whole numbers, wanted finite ones")
-        if any((tensor < 0).any() for name, tensor in state.items() if name.endswith(("step", "exp_avg_sq"))):
-            raise ValueError("got negative squares or steps, which Adam never has")
-        self.losses = state["losses"].tolist()
-        for name, parameter in rows.items():
-            with torch.no_grad():
-                parameter.copy_(state[name])
-            if f"{name} step" in state:
-                self.adam.state[parameter] = {key: state[f"{name} {key}"].clone() for key in ADAM}
+        if any((tensor < 0).any() for name, tensor in state.items() if name.endswith(("step", "exp_avg_sq", "scaler"))):
+            raise ValueError("got negative squares, steps or scales, which Adam never has")
+        if state["scaler"][1] > self.scaler.get_growth_interval():
+            raise ValueError(f"got {state['scaler'][1]:g} steps at one scale, after which it had risen")

@@ -5,7 +5,6 @@ No gradient passes from step to step: each step's own loss moves the delta, as i
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ...directions import Learner
@@ -15,9 +14,6 @@ from .derivatives import GraphBudget, derivatives
 from .objective import Objective
 from .split_passes import PredictedLatents
 from .split_unet import SplitUNet
-
-HALF_PRECISION_SCALE = 1024.0
-"""Of the loss on its way through a decoder in float16, whose smallest gradients would vanish."""
 
 
 @dataclass(eq=False)
@@ -46,7 +42,7 @@ class TrainStep:
                 out = split_unet.decode(split_unet.h + delta)
                 loss = self._loss(step, predicted(out))
             budget.require()
-            self.learner.step(row, loss, HALF_PRECISION_SCALE if out.dtype == torch.float16 else 1.0)
+            self.learner.step(row, loss)
         self.losses.append(loss.item())
         return out.detach()
 
