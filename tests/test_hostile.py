@@ -1,6 +1,7 @@
 """Damaged and hostile files: whatever the bytes, the readers return a value or say `ValueError`."""
 
 import json
+import os
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -31,7 +32,8 @@ def read(folder, direction_bytes=None, shard_bytes=None):
 
 
 changes = st.lists(st.tuples(st.integers(0, 1200), st.integers(0, 255)), min_size=1, max_size=8)
-few = settings(max_examples=400, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+inputs = int(os.environ.get("FUZZ_INPUTS", "400")) // 4
+few = settings(max_examples=inputs, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @given(changes=changes, keep=st.integers(0, 4000) | st.none())

@@ -14,13 +14,12 @@ from directions import load_direction, open_bank, safe_path, save_direction
 
 OUT = ["..", "../smile", "a/../../smile", "a/..", "./smile", "/etc/smile", "//host/smile", "C:/smile", "C:smile",
        "\\\\host\\smile", "..\\smile", "a\\b", "file:smile", "smile:stream", "a//b", "a/", "/", "."]  # fmt: skip
-DEVICES = ["con", "NUL", "nul.x", "a/prn", "aux ", "COM1", "lpt9.txt", "com\N{SUPERSCRIPT ONE}", "CONIN$", "con .x",
+DEVICES = ["con", "NUL", "nul.x", "a/prn", "aux ", "COM1", "lpt9.txt", "com\N{SUPERSCRIPT ONE}", "con .x",
            "\N{FULLWIDTH LATIN SMALL LETTER C}\N{FULLWIDTH LATIN SMALL LETTER O}n"]  # fmt: skip
 DOTS_AND_SLASHES = [
     "\N{FULLWIDTH FULL STOP}\N{FULLWIDTH FULL STOP}", "\N{ONE DOT LEADER}\N{ONE DOT LEADER}/x", "\N{TWO DOT LEADER}",
     "..\N{FULLWIDTH SOLIDUS}x", "a\N{FULLWIDTH SOLIDUS}b", "a\N{FULLWIDTH REVERSE SOLIDUS}b",
     "a\N{SMALL REVERSE SOLIDUS}b",
-    "a\N{FRACTION SLASH}b", "a\N{DIVISION SLASH}b", "a\N{SET MINUS}b", "a\N{BIG SOLIDUS}b",
     "smile\N{HORIZONTAL ELLIPSIS}",
 ]  # fmt: skip
 UNSEEN = [
@@ -33,11 +32,15 @@ ENDS = ["smile.", "smile..", ".smile", "a./b", "a /b", "a/ b", " smile", "smile 
         "\N{IDEOGRAPHIC SPACE}smile", "a\N{FULLWIDTH FULL STOP}"]  # fmt: skip
 TWINS = ["cafe\N{COMBINING ACUTE ACCENT}", "\N{ANGSTROM SIGN}", "a/u\N{COMBINING DIAERESIS}"]
 LONG = ["x" * 101, "x" * 100_000, "/".join(["x" * 50] * 6), "/".join("x" * 3000), "\N{CJK UNIFIED IDEOGRAPH-9577}" * 40]
-HOSTILE = [*OUT, *DEVICES, *DOTS_AND_SLASHES, *UNSEEN, *ENDS, *TWINS, *LONG]
+FAMILIES = (OUT, DEVICES, DOTS_AND_SLASHES, UNSEEN, ENDS, TWINS, LONG)
+HOSTILE = [name for family in FAMILIES for name in family]
+SOME = HOSTILE if "FUZZ_INPUTS" in os.environ else [name for family in FAMILIES for name in family[::4]]
+"""What is tried through every node, each of which asks the same function: `make test-slow` tries all."""
 HARMLESS = [
     "smile", "people/smile", "people/young/smile", "smile (2)", "v1.2", "a.b.c", "smile-50%", "~smile", "-smile",
     "$HOME", "gr\xf6\xdfer", "\N{CJK UNIFIED IDEOGRAPH-7B11}\N{FULLWIDTH QUESTION MARK}", "control", "com10", "nullify",
-    "\u0646\u0645\u0627", "\N{GRINNING FACE}", "\N{HEAVY BLACK HEART}\N{VARIATION SELECTOR-16}", "x" * 100,
+    "\u0646\u0645\u0627", "smile 1\N{FRACTION SLASH}2", "a\N{SET MINUS}b", "CONIN$", "\N{FULLWIDTH LEFT PARENTHESIS}2",
+    "smile \N{MULTIPLICATION SIGN} 2", "\N{GRINNING FACE}", "\N{HEAVY BLACK HEART}\N{VARIATION SELECTOR-16}", "x" * 100,
 ]  # fmt: skip
 
 
@@ -140,7 +143,7 @@ def packs_direction(pack):
 
 
 @pytest.mark.comfy
-@pytest.mark.parametrize("name", [*(name for name in HOSTILE if name == name.strip()), *LINKS], ids=shown)
+@pytest.mark.parametrize("name", [*(name for name in SOME if name == name.strip()), *LINKS], ids=shown)
 def test_save_direction_writes_nowhere_under_a_hostile_name(nodes, models, packs_direction, tmp_path, name):
     before = everything(tmp_path)
     with pytest.raises(ValueError, match="can't be a file name|leads out of"):
@@ -162,7 +165,7 @@ def test_the_name_in_a_strangers_file_does_not_choose_another_place(nodes, model
 
 @pytest.mark.comfy
 @pytest.mark.parametrize("ending", ["", ".safetensors"])
-@pytest.mark.parametrize("name", [*HOSTILE, "../outside/secret", "folder/../../outside/secret", "circle"], ids=shown)
+@pytest.mark.parametrize("name", [*SOME, "../outside/secret", "folder/../../outside/secret", "circle"], ids=shown)
 def test_load_direction_reads_nothing_under_a_hostile_name(nodes, models, name, ending):
     node = nodes.HSpaceLoadDirection
     if name != "circle":  # ComfyUI lists what is there, also what can't be read
@@ -191,7 +194,7 @@ def test_load_direction_refuses_a_link_out_of_the_folder(nodes, models, name):
 
 
 @pytest.mark.comfy
-@pytest.mark.parametrize("name", ["", *HOSTILE], ids=shown)
+@pytest.mark.parametrize("name", ["", *SOME], ids=shown)
 def test_a_bank_is_kept_in_the_banks_folder_or_refused(host, nodes, tmp_path, name):
     with folder_of("hspace_banks", tmp_path / "banks") as root:
         try:
@@ -213,7 +216,7 @@ def test_a_bank_that_is_a_link_out_of_the_folder_is_refused(host, nodes, tmp_pat
 
 
 @pytest.mark.comfy
-@pytest.mark.parametrize("name", ["", *HOSTILE], ids=shown)
+@pytest.mark.parametrize("name", ["", *SOME], ids=shown)
 def test_a_model_a_classifier_and_a_score_file_are_found_in_a_list_alone(nodes, tmp_path, name):
     for key in ("diffusers", "hspace_classifiers", "hspace_banks"):
         (tmp_path / key).mkdir()

@@ -4,18 +4,16 @@ import re
 import unicodedata
 from pathlib import Path
 
+from pathvalidate import ValidationError, validate_filename
+
 from .untrusted import brief, stays_inside
 
 MAX_NAME = 240
 """Bytes of a name with its sub-folders: Windows allows 260 letters for the whole path."""
-
-_DEVICE_NAMES = {"con", "prn", "aux", "nul", "conin$", "conout$"} | {
-    f"{port}{i}" for port in ("com", "lpt") for i in range(1, 10)
-}
-_SLASHES = "\N{FRACTION SLASH}\N{DIVISION SLASH}\N{BIG SOLIDUS}\N{SET MINUS}\N{REVERSE SOLIDUS OPERATOR}"
-"""Look like / and \\, and Windows makes some of them into those."""
-_BLANKS = "\u034f\u115f\u1160\u2800\u3164\uffa0"
-"""Letters and marks that show nothing."""
+_BLANK = re.compile("FILLER|BLANK|JOINER")
+"""In Unicode's names of letters that take up room and show nothing, or join others unseen."""
+_KEPT = re.compile('[<>:"|?*]')
+"""Windows keeps these for itself, but not their full-width forms, which Chinese is written with."""
 
 
 def safe_path(root: Path, name: str, suffix: str = ".safetensors") -> Path:
@@ -45,15 +43,18 @@ def safe_path(root: Path, name: str, suffix: str = ".safetensors") -> Path:
 
 def _problem(part: str) -> str:
     """What is wrong with a part of a name; "" if nothing is."""
-    plain = unicodedata.normalize("NFKC", part)  # some systems read full-width letters as these
-    if not part or re.search(r'[<>:"|?*]', part) or set(plain) & set("/\\") or set(part) & set(_SLASHES):
-        return "is empty or has a character that some system keeps for itself"
-    if any(unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") or letter in _BLANKS for letter in part):
+    if not all(letter.isprintable() and not _BLANK.search(unicodedata.name(letter, "")) for letter in part):
         return "has a letter that is not seen"
-    if part != part.strip(" .") or plain != plain.strip().strip("."):
-        return "begins or ends with a space or a dot"
     if part != unicodedata.normalize("NFC", part):
         return "has letters put together from parts, so that two names look the same: type it again"
-    if plain.split(".")[0].strip().lower() in _DEVICE_NAMES:
-        return "is a device on Windows"
-    return "" if len(part.encode()) <= 100 else "is longer than 100 bytes"
+    plain = unicodedata.normalize("NFKC", part)  # some systems read full-width letters as these
+    if re.search(r"^\.| \.", plain):
+        return "begins with a dot, or has a space before one"
+    if len(part.encode()) > 100:
+        return "is longer than 100 bytes"
+    for form in (part, _KEPT.sub("_", plain)):
+        try:
+            validate_filename(form, platform="universal")
+        except ValidationError as error:
+            return f"some system refuses ({(error.description or error.reason.description).split('. ')[0]})"
+    return ""
