@@ -166,8 +166,8 @@ def test_the_pass_of_a_guidance_is_not_recorded(model, recorded, name, branch):
     torch.testing.assert_close(guided, recorded(model, branch), rtol=2e-3, atol=2e-3)
 
 
-def test_the_pass_of_sag_counts_as_positive(model, host, direction):
-    for apply_to, edited in ("positive", [1, 1]), ("negative", [1, 0]):
+def test_the_pass_of_sag_counts_as_negative(model, host, direction):
+    for apply_to, edited in ("positive", [1, 0]), ("negative", [1, 1]):
         edit = partial(host.inject, direction=direction, strengths=[1.0], apply_to=apply_to)
         patched, before, after = probed(OTHER_NODES["SAG"](model), edit)
         ksampler(patched, LATENT, steps=1)

@@ -6,9 +6,10 @@ from comfy.model_patcher import create_model_options_clone
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
+from .branches import prompt_names
 from .edits import Injection
 from .injection import Patch
-from .site import require_fit, uncompiled
+from .site import WRAPPERS, require_fit
 from .split_passes import EncodeOnce
 
 
@@ -26,8 +27,8 @@ def sample_asyrp(
     edit = Patch(Injection(direction, (strength,), apply_to, fit), float("inf"), until)
     once, extra_args = EncodeOnce(), dict(extra_args or {})
     noise_sampler = noise_sampler or default_noise_sampler(x, seed=extra_args.get("seed"))
-    options = create_model_options_clone(extra_args["model_options"])
-    for kind, wrapper in ((WrappersMP.DIFFUSION_MODEL, once), (WrappersMP.APPLY_MODEL, uncompiled)):
+    options = {**create_model_options_clone(extra_args["model_options"]), **prompt_names(model.inner_model)}
+    for kind, wrapper in ((WrappersMP.DIFFUSION_MODEL, once), *WRAPPERS):
         comfy.patcher_extension.add_wrapper_with_key(kind, "hspace_asyrp", wrapper, options, is_model_options=True)
     editing = {**extra_args, "model_options": options}
     for i in range(len(sigmas) - 1):

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from ...directions import Direction, percent
-from .site import Branch
+from .branches import Branch
 
 ApplyTo = Literal["both", "positive", "negative"]
 Fit = Literal["resize", "exact", "channel mean"]
@@ -48,15 +48,15 @@ class Injection:
     """What the strengths are multiplied with, by how much of the sampling is done: 0 pure noise, 1 the picture."""
 
     def __call__(self, call: UNetCall) -> list[Tensor]:
+        edited = [self.apply_to in ("both", branch) for branch in call.branches]
+        if not any(edited):
+            return list(call.chunks)
         delta, samples = self._delta(call), len(call.chunks[0])
         if len(delta) not in (1, samples):
             raise ValueError(
                 f"A mask for each picture is needed, or one for all: got {len(delta)} masks for {samples} pictures."
             )
-        return [
-            h + delta if self.apply_to in ("both", branch) else h
-            for h, branch in zip(call.chunks, call.branches, strict=True)
-        ]
+        return [h + delta if chosen else h for h, chosen in zip(call.chunks, edited, strict=True)]
 
     def _delta(self, call: UNetCall) -> Tensor:
         """What to add to each sample of a chunk: `(1 or b, c, h, w)` like h."""

@@ -1,14 +1,17 @@
 """Edits h while a model samples: adds a direction to it, or puts a recorded one in its place."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
+from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor
 
 from ...directions import Direction
+from .branches import Branch, branches_of
 from .edits import ApplyTo, Edit, Fit, Injection, Substitution, UNetCall
-from .site import BRANCHES, Branch, patched, require_fit
+from .site import patched, require_fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +30,8 @@ class Patch:
         h, options = args["h"], args["transformer_options"]
         if not self.sigma_end < float(options["sigmas"][0]) <= self.sigma_start:
             return {"h": h}
-        kinds = options["cond_or_uncond"]
-        call = UNetCall(h.chunk(len(kinds)), tuple(map(BRANCHES.get, kinds)), float(args["timesteps"][0]))
+        branches = branches_of(options)
+        call = UNetCall(h.chunk(len(branches)), branches, float(args["timesteps"][0]))
         return {"h": torch.cat(self.edit(call))}
 
 
@@ -60,4 +63,35 @@ def substitute(model, recorded: Mapping[Branch, Mapping[float, Tensor]], start_p
 
 def _edited(model, edit: Edit, start_percent: float, end_percent: float):
     sampling = model.get_model_object("model_sampling")
-    return patched(model, Patch(edit, *map(sampling.percent_to_sigma, (start_percent, end_percent))))
+    edited = patched(model, Patch(edit, *map(sampling.percent_to_sigma, (start_percent, end_percent))))
+    edited.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "hspace", _note_acting)
+    preparing = WrappersMP.PREPARE_SAMPLING, "hspace", _require_acting
+    add_wrapper_with_key(*preparing, edited.model_options, is_model_options=True)  # a second model has no others
+    return edited
+
+
+_acting: ContextVar[frozenset[Patch]] = ContextVar("acting", default=frozenset())
+"""The edits of the model that a sampling call patches the UNet with."""
+
+
+def _note_acting(executor, *args, **kwargs):
+    token = _acting.set(_edits_of(executor.class_obj.model_options))
+    try:
+        return executor(*args, **kwargs)
+    finally:
+        _acting.reset(token)
+
+
+def _require_acting(executor, model, noise_shape, conds, *args, **kwargs):
+    """`ValueError` for edits that would be lost: DualModelGuider runs both its models with the patches of the first."""
+    if conds.keys() == {"negative"} and not _edits_of(model.model_options) <= _acting.get():
+        raise ValueError(
+            "An edit of model_negative does nothing: got one there, wanted it on model, whose patches ComfyUI runs on "
+            "both. Inject into model, with apply_to negative for the negative prompt alone."
+        )
+    return executor(model, noise_shape, conds, *args, **kwargs)
+
+
+def _edits_of(model_options: dict) -> frozenset[Patch]:
+    patches = model_options["transformer_options"].get("patches", {}).get("middle_block_after_patch", ())
+    return frozenset(patch for patch in patches if isinstance(patch, Patch))

@@ -5,29 +5,30 @@ from uuid import UUID
 import torch
 from torch import Tensor
 
-from .site import Branch, chunk_of_branch, patched, require_bottleneck
+from .branches import Branch, branches_of, chunk_of_branch
+from .site import patched, require_bottleneck
 
 
 class Recorder:
     """A patch that reads h. It lives for one sampling call and is the pack's only mutable value.
 
     Where a sampler evaluates a timestep twice (Heun's corrector), the last evaluation counts. A guidance's own pass is
-    not recorded: it is a second one over the same x (PAG, SLG), or calls the negative prompt positive (SAG).
+    not recorded: it is a second one over the same x (PAG, SLG), or has the negative prompt in another place (SAG).
     """
 
     def __init__(self, branch: Branch):
         self.branch = branch
-        self.kinds: dict[UUID, int] = {}
+        self.places: dict[UUID, int] = {}
         self.h: dict[float, Tensor] = {}
         self.x: dict[float, Tensor] = {}
 
     def __call__(self, args: dict) -> dict:
         options = args["transformer_options"]
-        prompts = zip(options["uuids"], options["cond_or_uncond"], strict=True)
-        kinds = [kind if self.kinds.setdefault(uuid, kind) == kind else None for uuid, kind in prompts]
-        chunk = chunk_of_branch(kinds, self.branch)
+        prompts = zip(options["uuids"], options["cond_or_uncond"], branches_of(options), strict=True)
+        branches = [branch if self.places.setdefault(uuid, place) == place else None for uuid, place, branch in prompts]
+        chunk = chunk_of_branch(branches, self.branch)
         if chunk is not None:
-            x, h = args["x"].chunk(len(kinds))[chunk], args["h"].chunk(len(kinds))[chunk]
+            x, h = args["x"].chunk(len(branches))[chunk], args["h"].chunk(len(branches))[chunk]
             timestep = float(args["timesteps"][0])
             if timestep not in self.x or not torch.equal(self.x[timestep], x):
                 self.x[timestep] = x.clone()

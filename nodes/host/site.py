@@ -1,18 +1,14 @@
 """The bottleneck of a ComfyUI model: where it is, what models have one, and how a patch gets there."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Literal
 
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.patcher_extension import WrappersMP
 
 from ...directions import Direction
-
-Branch = Literal["positive", "negative"]
-BRANCHES: dict[int, Branch] = {0: "positive", 1: "negative"}
-"""What `cond_or_uncond` calls the chunks of a batch; guiders with a third prompt number it 2."""
+from .branches import NAMING
 
 
 def model_family(model) -> str:
@@ -42,23 +38,19 @@ def require_fit(model, direction: Direction) -> None:
         )
 
 
-def chunk_of_branch(kinds: Sequence[int | None], branch: Branch) -> int | None:
-    """Which chunk of a batch is the `branch`'s; None if it is not in it. `ValueError` if several are."""
-    chunks = [i for i, kind in enumerate(kinds) if BRANCHES.get(kind) == branch]
-    if len(chunks) > 1:
-        raise ValueError(
-            f"The {branch} conditioning has {len(chunks)} parts (areas or combined prompts), wanted one: use a single "
-            "prompt."
-        )
-    return chunks[0] if chunks else None
-
-
 def patched(model, patch: Callable[[dict], dict]):
     """A clone of `model` with one more patch at its bottleneck."""
-    patched = model.clone()
+    patched = wrapped(model)
     patched.set_model_middle_block_after_patch(patch)
-    patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "hspace", uncompiled)
     return patched
+
+
+def wrapped(model):
+    """A clone of `model` that runs uncompiled and knows the names of its prompts, as this pack's patches need it."""
+    wrapped = model.clone()
+    for kind, wrapper in WRAPPERS:
+        wrapped.add_wrapper_with_key(kind, "hspace", wrapper)
+    return wrapped
 
 
 def uncompiled(executor, x, t, c_concat, c_crossattn, control, transformer_options, **kwargs):
@@ -66,3 +58,6 @@ def uncompiled(executor, x, t, c_concat, c_crossattn, control, transformer_optio
     compiled = "torch.compile" in transformer_options["wrappers"][WrappersMP.APPLY_MODEL]
     with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
         return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
+
+
+WRAPPERS = ((WrappersMP.APPLY_MODEL, uncompiled), *NAMING)

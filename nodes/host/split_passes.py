@@ -6,7 +6,8 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from .site import Branch, chunk_of_branch, require_bottleneck, uncompiled
+from .branches import Branch, branches_of, chunk_of_branch
+from .site import require_bottleneck, wrapped
 from .split_unet import SplitUNet, split
 
 PredictedLatents = Callable[[Tensor], Tensor]
@@ -17,9 +18,8 @@ Visit = Callable[[int, SplitUNet, PredictedLatents | None], Tensor]
 def visit_at_sigmas(model, visit: Callable[[float, SplitUNet], None], sigmas: set[float], branch: Branch):
     """A clone of `model` that calls `visit(sigma, split_unet)` the first time it samples one picture at each sigma."""
     require_bottleneck(model)
-    visited = model.clone()
+    visited = wrapped(model)
     visited.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "hspace_sigmas", _SigmaVisitor(visit, set(sigmas), branch))
-    visited.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "hspace", uncompiled)
     return visited
 
 
@@ -32,13 +32,13 @@ class _SigmaVisitor:
     def __call__(self, executor, x, timesteps, context=None, y=None, control=None, transformer_options=None, **kwargs):
         options = transformer_options or {}
         sigma = float(options["sigmas"][0])
-        chunk = chunk_of_branch(options["cond_or_uncond"], self.branch) if sigma in self.waiting else None
+        branches = branches_of(options)
+        chunk = chunk_of_branch(branches, self.branch) if sigma in self.waiting else None
         if chunk is None:
             return executor(x, timesteps, context, y, control, transformer_options, **kwargs)
         self.waiting.remove(sigma)
-        count = len(options["cond_or_uncond"])
         prediction, split_unet = split(
-            executor, x, timesteps, context, y, control, options, part=(chunk, count), **kwargs
+            executor, x, timesteps, context, y, control, options, part=(chunk, len(branches)), **kwargs
         )
         with torch.inference_mode(False), torch.no_grad():
             self.visit(sigma, split_unet)
@@ -52,9 +52,8 @@ def visit_steps(model, sigmas: Tensor, branch: Branch, visit: Visit, *, learning
     evaluated again, or the other side of the guidance alone.
     """
     require_bottleneck(model)
-    visited, visitor = model.clone(), _StepVisitor(model, sigmas, branch, visit, learning)
+    visited, visitor = wrapped(model), _StepVisitor(model, sigmas, branch, visit, learning)
     visited.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "hspace_steps", visitor)
-    visited.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "hspace", uncompiled)
     return visited
 
 
@@ -68,8 +67,8 @@ class _StepVisitor:
 
     def __call__(self, executor, x, timesteps, context=None, y=None, control=None, transformer_options=None, **kwargs):
         options = transformer_options or {}
-        kinds, sigma = options["cond_or_uncond"], float(options["sigmas"][0])
-        step, chunk = int((self.sigmas - sigma).abs().argmin()), chunk_of_branch(kinds, self.branch)
+        branches, sigma = branches_of(options), float(options["sigmas"][0])
+        step, chunk = int((self.sigmas - sigma).abs().argmin()), chunk_of_branch(branches, self.branch)
         _, split_unet = split(
             executor, x, timesteps, context, y, control, options, differentiable=self.learning, **kwargs
         )
@@ -77,8 +76,8 @@ class _StepVisitor:
         if chunk is not None and sigma in self.waiting:
             self.waiting.remove(sigma)
             with torch.inference_mode(False), torch.no_grad():
-                inputs = x.clone().chunk(len(kinds))[chunk]
-            predicted = lambda out: self._latents(out.chunk(len(kinds))[chunk], inputs, sigma)  # noqa: E731
+                inputs = x.clone().chunk(len(branches))[chunk]
+            predicted = lambda out: self._latents(out.chunk(len(branches))[chunk], inputs, sigma)  # noqa: E731
         return self.visit(step, split_unet, predicted)
 
     def _latents(self, out: Tensor, inputs: Tensor, sigma: float) -> Tensor:
