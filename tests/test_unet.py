@@ -269,6 +269,24 @@ def test_a_direction_of_another_family_is_refused(kinds, pack, host):
         host.inject(kinds["sd"][0], demo_direction, [1.0])
 
 
+def test_a_direction_of_another_site_is_refused(kind, pack, host, nodes_of_pack):
+    model, shape = kind[0], kind[4]
+    _, Source = pack_types(pack)
+    elsewhere = Source(host.model_family(model), "0", "positive", (64, 64), site="output_block_3")
+    d = direction(pack, host, model, shape, source=elsewhere)
+    message = "at another place in the UNet: got output_block_3, wanted middle_block_after.* Find it again"
+    with pytest.raises(ValueError, match=message):
+        host.inject(model, d, [1.0])
+    asyrp = nodes_of_pack.HSpaceAsyrpSampler.execute(d, 1.0, 1.0, 1.0, "both", "resize").result[0]
+    import comfy.samplers
+
+    _, positive, negative, latent, _ = kind
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(positive, negative)
+    with pytest.raises(ValueError, match=message):
+        guider.sample(torch.zeros_like(latent["samples"]), latent["samples"], asyrp, sigmas(model, 2), seed=0)
+
+
 def test_wrong_channels_are_refused(kind, pack, host):
     model, shape = kind[0], kind[4]
     d = direction(pack, host, model, (shape[0] * 2, *shape[1:]))

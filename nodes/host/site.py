@@ -7,7 +7,7 @@ import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.patcher_extension import WrappersMP
 
-from ...directions import Direction
+from ...directions import SITE, Direction, brief
 from .branches import NAMING
 
 
@@ -29,12 +29,17 @@ def require_bottleneck(model) -> None:
 
 
 def require_fit(model, direction: Direction) -> None:
-    """`ValueError` unless `direction` was found in a model of this one's family."""
+    """`ValueError` unless `direction` was found in a model of this one's family, and where this pack edits it."""
     require_bottleneck(model)
     if direction.source.family != model_family(model):
         raise ValueError(
             f'"{direction.name}" was found in another kind of model: got {direction.source.family}, wanted '
             f"{model_family(model)}. Find it again with this model, or load the model it was found in."
+        )
+    if direction.source.site != SITE:
+        raise ValueError(
+            f'"{direction.name}" was found at another place in the UNet: got {brief(direction.source.site)}, wanted '
+            f"{SITE}, the only one this pack edits. Find it again with this model."
         )
 
 
