@@ -22,7 +22,7 @@ def cut(modules, model, positive, negative, cfg=1.0, latent=None, branch="positi
     found = []
     schedule = sigmas(model, 3)
     watched = modules("host.split_passes").visit_at_sigmas(
-        model, lambda sigma, halves: found.append(halves), {float(schedule[1])}, branch
+        model, lambda sigma, halves: found.append(halves), {float(schedule[1]): "step 2"}, branch
     )
     with torch.inference_mode():  # as ComfyUI runs nodes
         latents = modules("host.sampling").sample(

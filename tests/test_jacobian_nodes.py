@@ -20,11 +20,14 @@ def faces(pack):
 def find(pack, faces):
     node = importlib.import_module(f"{pack.__name__}.nodes.find.jacobian").HSpaceFindJacobian
 
-    def find(percents="0.5", count=2, protect_outside=0, mask=None, seed=5, latent=None, steps=4):
+    def find(
+        percents="0.5", count=2, protect_outside=0, mask=None, seed=5, latent=None, steps=4, sampler=None, cfg=1.0,
+        branch="positive", positive=None,
+    ):  # fmt: skip
         with torch.inference_mode():
             return node.execute(
-                faces.model, faces.empty, faces.empty, faces.euler, faces.sigmas(steps), latent or faces.latent, seed,
-                percents, count, 1.0, protect_outside, "positive", mask,
+                faces.model, positive or faces.empty, faces.empty, sampler or faces.euler, faces.sigmas(steps),
+                latent or faces.latent, seed, percents, count, cfg, protect_outside, branch, mask,
             ).result  # fmt: skip
 
     return find
@@ -116,3 +119,32 @@ def test_with_a_mask_and_protection_the_picture_changes_inside(faces, find):
 def test_bad_input_says_what_is_wanted(find, options, message):
     with pytest.raises(ValueError, match=message):
         find(**options)
+
+
+def test_a_branch_that_cfg_1_skips_is_named_with_its_percents(find):
+    message = r"negative prompt is left out at percent 0\.3, percent 0\.6: .* At cfg 1 ComfyUI skips .* raise cfg"
+    with pytest.raises(ValueError, match=message):
+        find(percents="0.3, 0.6", branch="negative")
+    assert len(find(percents="0.3", count=1, branch="negative", cfg=2.0)[0]) == 1
+
+
+def test_percents_that_a_sampler_passes_by_are_named(find):
+    import comfy.samplers
+
+    churning = comfy.samplers.ksampler("euler", {"s_churn": 1.0})
+    with pytest.raises(
+        ValueError, match=r"steps of its own: got other sigmas than that of percent 0\.5, .* without churn"
+    ):
+        find(sampler=churning)
+    # it churns above sigma 5 only: the later percent is seen
+    churning_first = comfy.samplers.ksampler("euler", {"s_churn": 1.0, "s_tmin": 5.0})
+    with pytest.raises(ValueError, match=r"than that of percent 0, wanted the"):
+        find(percents="0, 0.7", sampler=churning_first)
+
+
+def test_a_prompt_that_ends_before_a_percent_is_named(find, faces):
+    import nodes
+
+    (positive,) = nodes.ConditioningSetTimestepRange().set_range(faces.empty, 0.0, 0.5)
+    with pytest.raises(ValueError, match=r"positive prompt is left out at percent 0\.8: .* must cover"):
+        find(percents="0, 0.8", positive=positive)

@@ -77,14 +77,16 @@ def learn(
     keep=0.3,
     rate=0.02,
     sampler="euler_ancestral",
+    branch="positive",
+    **extra,
 ):
     """Its four outputs. In inference mode, as ComfyUI runs nodes."""
     import comfy.samplers
 
     with torch.inference_mode():
         return faces.node("HSpaceLearnDirection").execute(
-            kind.model, *kind.prompts, comfy.samplers.sampler_object(sampler), kind.sigmas, kind.latent, kind.vae,
-            objective, "smile", span, count, 50, rounds, rate, keep, batch, kind.cfg, "positive",
+            kind.model, *kind.prompts, comfy.samplers.ksampler(sampler, extra), kind.sigmas, kind.latent, kind.vae,
+            objective, "smile", span, count, 50, rounds, rate, keep, batch, kind.cfg, branch,
         ).result  # fmt: skip
 
 
@@ -288,8 +290,16 @@ def test_an_objective_that_sees_no_difference_is_refused(faces, demo, objectives
 
 def test_a_sampler_that_leaves_the_schedule_is_refused(faces, demo, objectives, demo_classifier):
     objective = objectives.classifier_objective(demo_classifier, "smile", [])
-    with pytest.raises(ValueError, match="steps of its own"):
+    with pytest.raises(ValueError, match="steps of its own: got other sigmas than that of step 2 of 4"):
         learn(faces, demo, objective, batch=1, count=2, sampler="dpm_adaptive")
+    with pytest.raises(ValueError, match="steps of its own: got other sigmas than that of step 1 of 4, step 2 of 4"):
+        learn(faces, demo, objective, batch=1, count=2, sampler="euler", s_churn=1.0)
+
+
+def test_learning_from_a_branch_that_cfg_1_skips_is_refused(faces, demo, objectives, demo_classifier):
+    objective = objectives.classifier_objective(demo_classifier, "smile", [])
+    with pytest.raises(ValueError, match="negative prompt is left out at step 1 of 4, .* set branch to positive"):
+        learn(faces, demo, objective, branch="negative")
 
 
 def test_learning_that_was_damaged_on_disk_is_named(faces, demo, objectives, demo_classifier, banks):

@@ -77,7 +77,7 @@ class HSpaceFindJacobian(io.ComfyNode):
         run = dict(positive=positive, negative=negative, cfg=cfg, sampler=sampler, sigmas=sigmas)
         search = JacobianSearch(model, count, protect_outside, pooled(mask, latent["samples"].shape[-2:]), seed)
         wanted = steps_at(model, sigmas, parse_percents(percents))
-        visited = visit_at_sigmas(model, search, set(wanted), branch)
+        visited = visit_at_sigmas(model, search, wanted, branch)
         search.expect(len(wanted))
         picture = sample(visited, **run, latent=latent, seeds=[seed], on_step=lambda x0: None)
         recipe = {

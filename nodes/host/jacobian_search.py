@@ -14,8 +14,8 @@ from .split_unet import SplitUNet
 UNIT = "a change of 0.2 of the picture's standard deviation (of its masked part), to first order"
 
 
-def steps_at(model, sigmas: Tensor, percents: list[float]) -> list[float]:
-    """The sigma of the step nearest to each percent. `ValueError` where two are the same."""
+def steps_at(model, sigmas: Tensor, percents: list[float]) -> dict[float, str]:
+    """The sigma of the step nearest to each percent, and its name. `ValueError` where two are the same."""
     sampling, steps = model.get_model_object("model_sampling"), sigmas[:-1]
     wanted = torch.tensor([sampling.percent_to_sigma(percent) for percent in percents]).clamp(max=float(steps[0]))
     nearest = (steps.log()[None] - wanted.clamp(min=1e-6).log()[:, None]).abs().argmin(1).tolist()
@@ -23,7 +23,7 @@ def steps_at(model, sigmas: Tensor, percents: list[float]) -> list[float]:
         raise ValueError(
             f"Two percents fall on the same step: got {percents} for {len(steps)} steps. Use fewer, or more steps."
         )
-    return [float(steps[i]) for i in nearest]
+    return {float(steps[i]): f"percent {percent:g}" for i, percent in zip(nearest, percents, strict=True)}
 
 
 def pooled(mask: Tensor | None, size: tuple[int, int]) -> Tensor | None:

@@ -1,11 +1,12 @@
 """Sampling calls in which the UNet is split: visited at some sigmas or at each step, or decoded twice."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
+from ...directions import brief
 from .branches import Branch, branches_of, chunk_of_branch
 from .site import require_bottleneck, wrapped
 from .split_unet import SplitUNet, split
@@ -15,33 +16,77 @@ PredictedLatents = Callable[[Tensor], Tensor]
 Visit = Callable[[int, SplitUNet, PredictedLatents | None], Tensor]
 
 
-def visit_at_sigmas(model, visit: Callable[[float, SplitUNet], None], sigmas: set[float], branch: Branch):
-    """A clone of `model` that calls `visit(sigma, split_unet)` the first time it samples one picture at each sigma."""
+def visit_at_sigmas(model, visit: Callable[[float, SplitUNet], None], sigmas: Mapping[float, str], branch: Branch):
+    """A clone of `model` that calls `visit(sigma, split_unet)` the first time it samples one picture at each sigma.
+
+    `sigmas` have the names by which the sampling call ends in a `ValueError` where it does not come to one of them.
+    """
+    return _visited(model, _SigmaVisitor(visit, awaited := _Awaited(sigmas, branch)), awaited)
+
+
+def _visited(model, visitor: Callable, awaited: "_Awaited"):
     require_bottleneck(model)
     visited = wrapped(model)
-    visited.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "hspace_sigmas", _SigmaVisitor(visit, set(sigmas), branch))
+    visited.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "hspace_visit", visitor)
+    visited.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "hspace_visit", awaited.predict_noise)
+    visited.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "hspace_visit", awaited.outer_sample)
     return visited
+
+
+class _Awaited:
+    """Sigmas at which a sampler has still to evaluate a branch. Lives for one sampling call."""
+
+    def __init__(self, sigmas: Mapping[float, str], branch: Branch):
+        self.names, self.branch = dict(sigmas), branch
+        self.evaluated: set[float] = set()
+
+    def chunk(self, options: dict) -> int | None:
+        """The branch's chunk of a batch, the first time that it comes at an awaited sigma."""
+        sigma = float(options["sigmas"][0])
+        if sigma not in self.names:
+            return None
+        chunk = chunk_of_branch(branches_of(options), self.branch)
+        if chunk is not None:
+            del self.names[sigma]
+        return chunk
+
+    def predict_noise(self, executor, x, timestep, *args, **kwargs):
+        self.evaluated.add(float(timestep[0]))
+        return executor(x, timestep, *args, **kwargs)
+
+    def outer_sample(self, executor, *args, **kwargs):
+        samples = executor(*args, **kwargs)
+        left_out = [name for sigma, name in self.names.items() if sigma in self.evaluated]
+        passed_by = [name for sigma, name in self.names.items() if sigma not in self.evaluated]
+        if passed_by:
+            raise ValueError(
+                f"This sampler takes steps of its own: got other sigmas than that of {brief(', '.join(passed_by))}, "
+                "wanted the schedule's. Use one that follows it, such as euler_ancestral, without churn (s_churn 0)."
+            )
+        if left_out:
+            raise ValueError(
+                f"The {self.branch} prompt is left out at {brief(', '.join(left_out))}: got predictions without it, "
+                "wanted one with it. At cfg 1 ComfyUI skips the negative prompt: raise cfg, or set branch to positive. "
+                "A prompt with a timestep range must cover these steps."
+            )
+        return samples
 
 
 class _SigmaVisitor:
     """Lives for one sampling call."""
 
-    def __init__(self, visit: Callable[[float, SplitUNet], None], waiting: set[float], branch: Branch):
-        self.visit, self.waiting, self.branch = visit, waiting, branch
+    def __init__(self, visit: Callable[[float, SplitUNet], None], awaited: _Awaited):
+        self.visit, self.awaited = visit, awaited
 
     def __call__(self, executor, x, timesteps, context=None, y=None, control=None, transformer_options=None, **kwargs):
         options = transformer_options or {}
-        sigma = float(options["sigmas"][0])
-        branches = branches_of(options)
-        chunk = chunk_of_branch(branches, self.branch) if sigma in self.waiting else None
+        chunk = self.awaited.chunk(options)
         if chunk is None:
             return executor(x, timesteps, context, y, control, transformer_options, **kwargs)
-        self.waiting.remove(sigma)
-        prediction, split_unet = split(
-            executor, x, timesteps, context, y, control, options, part=(chunk, len(branches)), **kwargs
-        )
+        part = chunk, len(options["cond_or_uncond"])
+        prediction, split_unet = split(executor, x, timesteps, context, y, control, options, part=part, **kwargs)
         with torch.inference_mode(False), torch.no_grad():
-            self.visit(sigma, split_unet)
+            self.visit(float(options["sigmas"][0]), split_unet)
         return prediction
 
 
@@ -49,35 +94,32 @@ def visit_steps(model, sigmas: Tensor, branch: Branch, visit: Visit, *, learning
     """A clone of `model` whose decoder is `visit(step, split_unet, predicted)` while it samples along `sigmas`.
 
     `predicted` makes the latents of the branch's predicted pictures of a decoder's output; it is None where a step is
-    evaluated again, or the other side of the guidance alone.
+    evaluated again, or the other side of the guidance alone. `ValueError` at the end for steps it was never given at.
     """
-    require_bottleneck(model)
-    visited, visitor = wrapped(model), _StepVisitor(model, sigmas, branch, visit, learning)
-    visited.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "hspace_steps", visitor)
-    return visited
+    names = {float(sigma): f"step {number} of {len(sigmas) - 1}" for number, sigma in enumerate(sigmas[:-1], 1)}
+    awaited = _Awaited(names, branch)
+    return _visited(model, _StepVisitor(model, sigmas, visit, awaited, learning), awaited)
 
 
 class _StepVisitor:
     """Lives for one sampling call."""
 
-    def __init__(self, model, sigmas: Tensor, branch: Branch, visit: Visit, learning: bool):
-        self.model, self.branch, self.visit, self.learning = model, branch, visit, learning
+    def __init__(self, model, sigmas: Tensor, visit: Visit, awaited: _Awaited, learning: bool):
+        self.model, self.visit, self.awaited, self.learning = model, visit, awaited, learning
         self.sigmas = sigmas[:-1].float().cpu()
-        self.waiting = set(self.sigmas.tolist())
 
     def __call__(self, executor, x, timesteps, context=None, y=None, control=None, transformer_options=None, **kwargs):
         options = transformer_options or {}
-        branches, sigma = branches_of(options), float(options["sigmas"][0])
-        step, chunk = int((self.sigmas - sigma).abs().argmin()), chunk_of_branch(branches, self.branch)
+        sigma, count = float(options["sigmas"][0]), len(options["cond_or_uncond"])
+        step, chunk = int((self.sigmas - sigma).abs().argmin()), self.awaited.chunk(options)
         _, split_unet = split(
             executor, x, timesteps, context, y, control, options, differentiable=self.learning, **kwargs
         )
         predicted = None
-        if chunk is not None and sigma in self.waiting:
-            self.waiting.remove(sigma)
+        if chunk is not None:
             with torch.inference_mode(False), torch.no_grad():
-                inputs = x.clone().chunk(len(branches))[chunk]
-            predicted = lambda out: self._latents(out.chunk(len(branches))[chunk], inputs, sigma)  # noqa: E731
+                inputs = x.clone().chunk(count)[chunk]
+            predicted = lambda out: self._latents(out.chunk(count)[chunk], inputs, sigma)  # noqa: E731
         return self.visit(step, split_unet, predicted)
 
     def _latents(self, out: Tensor, inputs: Tensor, sigma: float) -> Tensor:

@@ -47,7 +47,7 @@ class Trainer:
             baseline_pass = BaselinePass(self.objective, self.vae)
             self._sample(baseline_pass, self.seeds[first : first + self.batch_size], learning=False)
             parts.append(baseline_pass.baseline())
-        return _require_usable(Baseline.joined(parts), len(self.run["sigmas"]) - 1, self.objective)
+        return _require_usable(Baseline.joined(parts), self.objective)
 
     def train_round(self, learner: Learner, baseline: Baseline, number: int, keep: float) -> tuple[Tensor, Tensor]:
         """Latents of the round's pictures without the delta and with it, `(n, ...)` each."""
@@ -102,13 +102,8 @@ def _named(file: Path) -> Iterator[None]:
         ) from error
 
 
-def _require_usable(baseline: Baseline, steps: int, objective: Objective) -> Baseline:
-    """`baseline`. `ValueError` where the objective sees the same in all pictures, or the sampler left the schedule."""
-    if len(baseline.timesteps) != steps:
-        raise ValueError(
-            f"This sampler takes steps of its own: got {len(baseline.timesteps)} of the schedule's {steps}. Use "
-            "one that follows it, such as euler_ancestral."
-        )
+def _require_usable(baseline: Baseline, objective: Objective) -> Baseline:
+    """`baseline`. `ValueError` where the objective sees the same in all pictures."""
     if not (baseline.features[-1].std(0) > 0).all():
         raise ValueError(
             f"The objective ({objective.name}) sees the same in all {baseline.features.shape[1]} pictures: got one "
