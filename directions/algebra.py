@@ -7,7 +7,7 @@ from functools import reduce
 from typing import Literal
 
 import torch
-from scipy.linalg import qr
+from scipy.linalg import lstsq
 from torch import Tensor
 
 from .direction import Direction, common_timesteps
@@ -85,12 +85,11 @@ def on_common_timesteps(directions: Sequence[Direction]) -> tuple[Tensor, list[T
 
 
 def _without(vector: Tensor, removed: Sequence[Tensor]) -> Tensor:
-    """`vector (d,)` minus its projection onto the span of `removed`, float64, by QR with column pivoting."""
+    """`vector (d,)` minus its projection onto the span of `removed`, float64, by least squares with column pivoting."""
     columns = [other.double() / other.double().norm() for other in removed if other.any()]
     if not columns:
         return vector.double()
-    basis, triangle, _ = qr(torch.stack(columns, 1).numpy(), mode="economic", pivoting=True)
-    diagonal = torch.from_numpy(triangle).diagonal().abs()
-    basis = torch.from_numpy(basis)[:, : int((diagonal > SAME).sum())]
-    whole: Tensor = vector.double()
-    return whole - basis @ (basis.T @ whole)
+    matrix, whole = torch.stack(columns, 1), vector.double()
+    factors, *_ = lstsq(matrix.numpy(), whole.numpy(), cond=SAME, lapack_driver="gelsy")
+    left: Tensor = whole - matrix @ torch.from_numpy(factors)
+    return left
