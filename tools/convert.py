@@ -25,7 +25,6 @@ DROPPED = {"HSpaceChooseEditWindow": (0.5, 0.83)}
 """Nodes that have gone, with what takes the place of each output. A widget on the page has a value of its own."""
 
 LINK = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
-
 Json = dict[str, Any]
 
 
@@ -102,15 +101,14 @@ def convert_graph(graph: Json, replaced: Json) -> None:
 
 
 def convert_node(node: Json, entry: Json) -> None:
-    """In place: another type, with its inputs, widgets and outputs in the order of the new node."""
+    """In place: another type, its inputs, widgets and outputs in the order of the new node."""
     slots = {slot["name"]: slot for slot in node.get("inputs", [])}
     values = dict(zip(entry["old_widget_ids"] or [], node.get("widgets_values") or [], strict=False))
     node |= {"type": entry["new_node_id"], "inputs": [], "widgets_values": []}
     node.get("properties", {})["Node name for S&R"] = node["type"]
     for new in entry["input_mapping"]:
         id, old = new["new_id"], new.get("old_id")
-        if "set_value" in new or old in values:
-            node["widgets_values"].append(new.get("set_value", values.get(old)))
+        node["widgets_values"] += [new.get("set_value", values.get(old))] if "set_value" in new or old in values else []
         if old in slots:
             widget = {"widget": {"name": id}} if "widget" in slots[old] else {"label": id.rpartition(".")[2]}
             node["inputs"].append({"name": id, "type": slots[old]["type"], "link": slots[old]["link"], **widget})
@@ -122,7 +120,7 @@ def convert_node(node: Json, entry: Json) -> None:
 def wires(graph: Json) -> list[Any]:
     """The links whose both ends are still there, from and to where these are now; the others leave their slots."""
     sides = ("origin", ends(graph, "outputs")), ("target", ends(graph, "inputs"))
-    kept = []
+    kept, there = [], set()
     for link in graph["links"]:
         wire = dict(zip(LINK, link, strict=True)) if isinstance(link, list) else link
         for side, slots in sides:
@@ -131,7 +129,7 @@ def wires(graph: Json) -> list[Any]:
         wire["type"] = RETYPED.get(wire["type"], wire["type"])
         if None not in (wire["origin_slot"], wire["target_slot"]):
             kept.append(list(wire.values()) if isinstance(link, list) else wire)
-    there = {link[0] if isinstance(link, list) else link["id"] for link in kept}
+            there.add(wire["id"])
     for node in graph["nodes"]:
         for slot in node.get("inputs", []):
             slot["link"] = slot["link"] if slot["link"] in there else None
@@ -147,13 +145,13 @@ def ends(graph: Json, side: str) -> dict[int, int]:
     return {id: i for i, slot in slots for id in (slot["links"] or [] if side == "outputs" else [slot["link"]])}
 
 
-def main() -> int:
+def main() -> str | None:
     replaced = read_replacements()
     for old in map(Path, sys.argv[1:]):
         new = old.with_name(f"{old.stem} (converted).json")
         new.write_text(json.dumps(converted(json.loads(old.read_text()), replaced), indent=2))
         print(new)
-    return 0 if sys.argv[1:] else 2
+    return None if sys.argv[1:] else __doc__
 
 
 if __name__ == "__main__":
