@@ -2,53 +2,122 @@
 
 import hashlib
 import inspect
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from functools import partial
 from pathlib import PurePath
 from types import FunctionType, MethodType, ModuleType
 from uuid import UUID
 
+import comfy.utils
 import numpy as np
 import torch
 from comfy.model_patcher import ModelPatcher
+from comfy_api.torch_helpers.torch_compile import COMPILE_KEY, TORCH_COMPILE_KWARGS
 from torch import Tensor
 
 SAMPLES_PER_TENSOR = 256
 
 
 def weights_fingerprint(model) -> str:
-    """Digest of a model's own weights, the same whether or not LoRAs are applied to them at the moment."""
-    untouched = {name: backup.weight for name, backup in model.backup.items()}
-    weights = getattr(model.model, "diffusion_model", model.model).state_dict()
+    """Digest of a model's own weights, whether or not it is loaded, compiled or has LoRAs applied to it just now."""
+    prefix = "diffusion_model." if hasattr(model.model, "diffusion_model") else ""
+    weights = {
+        name.removeprefix(prefix): weight for name, weight in _own_weights(model).items() if name.startswith(prefix)
+    }
     parts = []
-    for name in sorted(weights):
-        weight = untouched.get(f"diffusion_model.{name}", weights[name])
+    for name, weight in sorted(weights.items()):
         parts.append(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
         parts.append(_sampled(weight))
     return _hash(*parts)
 
 
 def model_digest(model) -> str:
-    """Digest of everything on a model that changes what it predicts: weights, LoRAs, patches and their settings."""
-    return _model_digest(model, ())
+    """Digest of everything on a model that changes what it predicts: weights, LoRAs, patches and their settings.
+
+    Not whether it is compiled, and nothing that changes while it is loaded or offloaded.
+    """
+    return _model_digest(model, ChainMap())
 
 
 def digest(value: object) -> str:
     """Digest of a nested value by its contents: tensors, containers, objects, functions and what they close over."""
-    return _digest(value, ())
+    return _digest(value, ChainMap())
 
 
-def _model_digest(model, inside: tuple[int, ...]) -> str:
-    names = ("patches", "object_patches", "model_options", "wrappers", "callbacks", "injections", "attachments")
-    settings = {name: getattr(model, name, None) for name in names}
-    return _digest([weights_fingerprint(model), getattr(model.model, "model_sampling", None), settings], inside)
+def _model_digest(model, known: ChainMap[int, str]) -> str:
+    own = dict(_own_modules(model))
+    names = {id(module): f"the model's own {name}" for name, module in own.items()}
+    patches = model.object_patches.items()
+    settings = {
+        "patches": model.patches,
+        "object_patches": {k: each for k, each in patches if k not in own or _uncompiled(each) is not own[k]},
+        "model_options": {k: entry for k, entry in model.model_options.items() if k != TORCH_COMPILE_KWARGS},
+        "wrappers": _without_compilation(model.wrappers),
+        "callbacks": model.callbacks,
+        "injections": model.injections,
+        "attachments": model.attachments,
+    }
+    sampling = _digest(own.get("model_sampling"), known)
+    return _combined([_digest(weights_fingerprint(model), known), sampling, _digest(settings, known.new_child(names))])
 
 
-def _digest(value: object, inside: tuple[int, ...]) -> str:
-    if id(value) in inside:
-        return "itself"
-    inside = (*inside, id(value))
+def _own_modules(model) -> Iterator[tuple[str, torch.nn.Module]]:
+    """A model's modules by name, as they are without its patches and uncompiled."""
+    replaced = _replaced(model)
+    for name, module in model.model.named_modules():
+        if not _belongs(name, replaced):
+            yield _uncompiled_name(name), _uncompiled(module)
+    for place, module in replaced.items():
+        yield from module.named_modules(prefix=place)
+
+
+def _own_weights(model) -> dict[str, Tensor]:
+    """A model's weights by name, as they were before it was loaded and patched."""
+    replaced, weights = _replaced(model), {}
+    untouched = {name: backup.weight for name, backup in model.backup.items()} | model.backup_buffers
+    for loaded, weight in model.model.state_dict().items():
+        if not _belongs(loaded, replaced):
+            name = _uncompiled_name(loaded)
+            weights[name] = untouched.get(name, weight)
+    for place, module in replaced.items():
+        weights |= module.state_dict(prefix=f"{place}.")
+    return weights
+
+
+def _replaced(model) -> dict[str, torch.nn.Module]:
+    """What stands aside while a loaded model has others of its patches in their places."""
+    return {
+        place: module
+        for place, module in model.object_patches_backup.items()
+        if isinstance(module, torch.nn.Module) and _uncompiled(comfy.utils.get_attr(model.model, place)) is not module
+    }
+
+
+def _belongs(name: str, places: Iterable[str]) -> bool:
+    return any(f"{name}.".startswith(f"{place}.") for place in places)
+
+
+def _uncompiled(value: object) -> object:
+    return getattr(value, "_orig_mod", value) if isinstance(value, torch.nn.Module) else value
+
+
+def _uncompiled_name(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")
+
+
+def _without_compilation(wrappers: Mapping[str, Mapping[str, list]]) -> dict[str, dict[str, list]]:
+    kept = {kind: {k: each for k, each in keyed.items() if k != COMPILE_KEY} for kind, keyed in wrappers.items()}
+    return {kind: keyed for kind, keyed in kept.items() if keyed}
+
+
+def _digest(value: object, known: ChainMap[int, str]) -> str:
+    """`known` are objects by their id that have a name already: a model's own modules, and what `value` is part of."""
+    value = _uncompiled(value)
+    if id(value) in known:
+        return known[id(value)]
+    known = known.new_child({id(value): "itself"})
     match value:
         case None | bool() | int() | float() | str() | bytes() | Enum() | torch.dtype() | torch.device() | PurePath():
             return _hash(repr(value).encode())
@@ -63,15 +132,15 @@ def _digest(value: object, inside: tuple[int, ...]) -> str:
         case np.ndarray():
             return _hash(f"{value.shape} {value.dtype}".encode(), value.tobytes())
         case Mapping():
-            pairs = [(_digest(key, inside), _digest(entry, inside)) for key, entry in value.items()]
-            return _hash(repr(sorted(pairs)).encode())
+            pairs = [(_digest(key, known), _digest(entry, known)) for key, entry in value.items()]
+            return _combined(sorted(pairs))
         case list() | tuple():
-            return _hash(repr([_digest(entry, inside) for entry in value]).encode())
+            return _combined([_digest(entry, known) for entry in value])
         case set() | frozenset():
-            return _hash(repr(sorted(_digest(entry, inside) for entry in value)).encode())
+            return _combined(sorted(_digest(entry, known) for entry in value))
         case ModelPatcher():
-            return _model_digest(value, inside)
-    return _digest(_parts(value), inside)
+            return _model_digest(value, known)
+    return _digest(_parts(value), known)
 
 
 def _parts(value: object) -> list:
@@ -96,6 +165,10 @@ def _sampled(tensor: Tensor, *, every: bool = False) -> bytes:
     flat = tensor.detach().flatten()
     stride = 1 if every else max(1, len(flat) // SAMPLES_PER_TENSOR)
     return flat[::stride].contiguous().cpu().view(torch.uint8).numpy().tobytes()
+
+
+def _combined(digests: list) -> str:
+    return _hash(repr(digests).encode())
 
 
 def _hash(*parts: bytes) -> str:
