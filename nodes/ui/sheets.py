@@ -1,4 +1,4 @@
-"""Labelled grids and sheets of pictures, each pixel as it is: matplotlib, which draws the plots, would resample them."""
+"""Labelled grids and sheets of pictures, each pixel as it is: matplotlib, which draws the plots, resamples them."""
 
 from collections.abc import Sequence
 
