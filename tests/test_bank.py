@@ -118,6 +118,34 @@ def test_a_shard_whose_numbers_were_spoilt_is_refused_when_they_are_read(tmp_pat
         open_bank(tmp_path).h(len(TIMESTEPS) - 1) if what == "h" else open_bank(tmp_path).latents()
 
 
+def test_what_else_is_kept_of_a_trajectory_comes_back_by_seed_and_timestep(tmp_path):
+    h, _ = trajectories(5)
+    noises, errors = torch.randn(5, len(TIMESTEPS), 3, 4, 4), torch.arange(5.0)
+    words = {"timesteps": TIMESTEPS, "source": SOURCE, "recipe": "{}"}
+    for rows in ([3, 4], [0, 1, 2]):
+        extras = {"noises": noises[rows], "error": errors[rows]}
+        write_shard(tmp_path, rows, h=h[rows], latents=torch.zeros(len(rows), 3, 4, 4), extras=extras, **words)
+    kept = open_bank(tmp_path)
+    assert kept.extras == {"error": (), "noises": (len(TIMESTEPS), 3, 4, 4)}
+    assert torch.equal(kept.select([4, 1]).kept("noises", 2), noises[[4, 1], 2])
+    assert torch.equal(kept.kept("error"), errors)
+    with pytest.raises(ValueError, match=r"trajectory for each seed: got 1 seeds.*noises \(2, "):
+        write_shard(tmp_path, [9], h=h[:1], latents=torch.zeros(1, 3, 4, 4), extras={"noises": noises[:2]}, **words)
+    write_shard(tmp_path, [9], h=h[:1], latents=torch.zeros(1, 3, 4, 4), extras={"noises": noises[:1]}, **words)
+    with pytest.raises(ValueError, match="its extras differs"):
+        open_bank(tmp_path)
+
+
+@pytest.mark.parametrize("extra", [torch.zeros(3, 2), torch.zeros(2, 0), torch.zeros(2).long(), torch.tensor(0.0)])
+def test_a_shard_whose_extras_do_not_fit_is_refused(tmp_path, extra):
+    path = bank(tmp_path, trajectories(2)[0]).shards[0].path
+    with safe_open(path, "pt") as file:
+        tensors, metadata = {name: file.get_tensor(name).clone() for name in file.keys()}, file.metadata()  # noqa: SIM118
+    save_file(tensors | {"noises": extra}, path, metadata)
+    with pytest.raises(ValueError, match="contradicts itself"):
+        open_bank(tmp_path)
+
+
 def test_shards_with_latents_of_another_size_are_refused(tmp_path):
     h, _ = trajectories(2)
     bank(tmp_path, h[:1])

@@ -1,5 +1,6 @@
 """Invert Image: pictures come back, by other mathematics too, and can be edited."""
 
+import gc
 import importlib.util
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import torch
 from demo_faces import DemoFaces, folder_of
 from models import conditioning, sd15, sigmas
+from safetensors import safe_open
 
 pytestmark = pytest.mark.comfy
 
@@ -31,20 +33,33 @@ def renders():
 
 
 @pytest.fixture
-def invert(pack, faces, tmp_path):
-    node = importlib.import_module(f"{pack.__name__}.nodes.capture.invert_image").HSpaceInvertImage
+def module(pack):
+    return importlib.import_module(f"{pack.__name__}.nodes.capture.invert_image")
 
-    def invert(latents, steps=10, method=FRIENDLY, skip=0, model=None, prompts=None, cfg=1.0, batch_size=8, **changed):
+
+@pytest.fixture
+def invert(module, faces, tmp_path):
+    node = module.HSpaceInvertImage
+
+    def invert(
+        latents, steps=10, method=FRIENDLY, skip=0, model=None, prompts=None, cfg=1.0, batch_size=8, name="pictures",
+        **changed,
+    ):  # fmt: skip
         model = model or faces.model
         positive, negative = prompts or (faces.empty, faces.empty)
         schedule = changed.pop("sigmas", sigmas(model, steps))
         with folder_of("hspace_banks", tmp_path):
             return node.execute(
-                model, positive, negative, {"samples": latents, **changed}, schedule, method, skip, 3, "pictures",
+                model, positive, negative, {"samples": latents, **changed}, schedule, method, skip, 3, name,
                 batch_size, cfg, "positive",
             ).result  # fmt: skip
 
     return invert
+
+
+def step_noises(sampler, steps: int) -> torch.Tensor:
+    """`(steps, n, ...)`."""
+    return torch.stack([sampler.extra_options["inversion"].noise(step) for step in range(steps)])
 
 
 def sampled(model, found, prompts, cfg=1.0):
@@ -84,7 +99,7 @@ def test_it_holds_in_stable_diffusions_layout_with_guidance_and_skipped_steps(in
 def test_the_noises_are_those_of_the_papers_equations(invert, faces, renders):
     """x_{t-1} = mu_t(x_t) + s_t z_t in alpha-bar and float64, eta 1, with nothing of ComfyUI but the network."""
     noise, latent, sampler, schedule, *_ = invert(renders, 10)
-    noises = sampler.extra_options["inversion"].noises.double()
+    noises = step_noises(sampler, 10).double()
     unet = faces.model.model.diffusion_model
     sampling = faces.model.get_model_object("model_sampling")
     alphas = 1 / (1 + schedule.double() ** 2)  # alpha-bar of each level
@@ -104,7 +119,7 @@ def test_the_noises_are_those_of_the_papers_equations(invert, faces, renders):
 def test_a_picture_does_not_depend_on_its_batch(invert, renders):
     together = invert(renders, 5)
     apart = invert(renders, 5, batch_size=1)
-    ours, theirs = (found[2].extra_options["inversion"].noises for found in (together, apart))
+    ours, theirs = (step_noises(found[2], 5) for found in (together, apart))
     torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-4)  # a batch's rows differ in the last bits
 
 
@@ -130,6 +145,86 @@ def test_the_bank_holds_what_the_replay_sees(pack, invert, faces, renders, metho
     assert torch.equal(torch.stack([bank.h(step) for step in range(5)], 1), h.float())
     assert torch.equal(bank.latents(), renders)
     assert bank.seeds == (3, 4)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
+
+
+@pytest.mark.parametrize(("method", "solver"), [(FRIENDLY, "invert_ddpm"), (DDIM, "invert_ddim")])
+def test_cancelled_it_keeps_whole_batches_and_goes_on_to_the_same_bytes(
+    invert, module, tmp_path, monkeypatch, method, solver
+):
+    import comfy.model_management
+
+    pictures, calls = torch.randn(7, 3, 64, 64, generator=torch.Generator().manual_seed(1)), []
+    options = dict(method=method, steps=3, batch_size=2)
+    whole = invert(pictures, **options, name="whole")
+    solve = getattr(module, solver)
+
+    def solved(*args, **words):
+        calls.append(1)
+        if len(calls) == 3:
+            comfy.model_management.interrupt_current_processing()
+            comfy.model_management.throw_exception_if_processing_interrupted()  # as ComfyUI's progress bar does
+        return solve(*args, **words)
+
+    monkeypatch.setattr(module, solver, solved)
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        invert(pictures, **options, name="stopped")
+    (folder,) = tmp_path.glob("stopped-*")
+    first = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.safetensors")}
+    assert len(first) == 2
+    continued = invert(pictures, **options, name="stopped")
+    assert len(calls) == 3 + 2
+    assert first.items() <= {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}.items()
+    assert contents(folder) == contents(next(tmp_path.glob("whole-*")))
+    again = invert(pictures, **options, name="stopped")
+    assert len(calls) == 3 + 2
+    for found in (continued, again):
+        assert torch.equal(found[0].generate_noise(found[1]), whole[0].generate_noise(whole[1]))
+        assert torch.equal(step_noises(found[2], 3), step_noises(whole[2], 3))
+        assert found[5] == whole[5]
+
+
+def live_bytes() -> int:
+    """Of all tensors that Python knows."""
+    gc.collect()
+    storages = (thing.untyped_storage() for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor))
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+@pytest.mark.parametrize("method", [FRIENDLY, DDIM])
+def test_memory_does_not_grow_with_the_pictures_but_for_themselves(invert, module, monkeypatch, method):
+    """At 6 steps a picture's h and noises are eight times as large as itself: only the first noise stays."""
+    recorded, seen = module.record, []
+    monkeypatch.setattr(module, "record", lambda *args: seen.append(live_bytes()) or recorded(*args))
+    peaks = []
+    for count in (2, 2, 8):  # the first makes what the model keeps
+        pictures = torch.randn(count, 3, 64, 64, generator=torch.Generator().manual_seed(count))
+        seen.clear()
+        before = live_bytes()
+        found = invert(pictures, steps=6, method=method, batch_size=2, name=str(len(peaks)))
+        peaks.append(max(*seen, live_bytes()) - before)
+        del found
+    assert peaks[2] - peaks[1] < 6 * 1.1 * pictures[0].nbytes
+
+
+def test_a_bank_without_the_noises_is_said(pack, invert, faces, renders):
+    found = invert(renders, 3)
+    (shard,) = found[4].shards
+    directions = importlib.import_module(f"{pack.__name__}.directions")
+    with safe_open(shard.path, "pt") as file:
+        h, timesteps = file.get_tensor("h").clone(), file.get_tensor("timesteps").clone()
+    directions.write_shard(
+        shard.path.parent, shard.seeds, timesteps=timesteps, h=h, latents=renders, source=shard.source,
+        recipe=shard.recipe,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="does not hold the noises of an inversion: got {}.*Delete its folder"):
+        invert(renders, 3)
+    shard.path.unlink()
+    with pytest.raises(ValueError, match="A part of the bank is gone"):
+        sampled(faces.model, found, (faces.empty, faces.empty))
 
 
 def test_the_outputs_belong_together(invert, faces, renders):

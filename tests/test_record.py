@@ -118,6 +118,12 @@ def test_an_interrupted_bank_keeps_whole_batches_and_continues_to_the_same_bytes
         assert a.path.read_bytes() == b.path.read_bytes()
 
 
+def test_the_pictures_to_look_at_are_the_first_64_however_many_the_bank_holds(record, model):
+    bank, latent = sample_bank(record, model, count=70, batch_size=35, steps=1)
+    assert len(bank) == 70
+    assert torch.equal(latent["samples"], bank.select(range(10, 74)).latents())
+
+
 @pytest.mark.parametrize(
     "change",
     [{"steps": 4}, {"sampler": "heun"}, {"cfg": 2.0}, {"positive": conditioning(9)}],

@@ -6,10 +6,11 @@ they were made, so shards recorded elsewhere join a bank by being copied into it
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from safetensors import SafetensorError
@@ -74,6 +75,20 @@ class Bank:
         part = replace(self, seeds=self.seeds[first:last])
         return part._read("latents", lambda rows: rows[:])
 
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Of one trajectory's latent."""
+        return self.shards[0].latent_shape
+
+    @property
+    def extras(self) -> dict[str, tuple[int, ...]]:
+        """What else is kept of each trajectory: sizes by name."""
+        return dict(self.shards[0].extras)
+
+    def kept(self, name: str, step: int | None = None) -> Tensor:
+        """What is kept under `name`, `(n, ...)` float32; of what is kept for each timestep only the `step`-th."""
+        return self._read(name, lambda rows: rows[:] if step is None else rows[:, step : step + 1].squeeze(1))
+
     def _read(self, name: str, pick) -> Tensor:  # type: ignore[no-untyped-def]
         wanted = {seed: row for row, seed in enumerate(self.seeds)}
         pieces: list[Tensor] = []
@@ -109,7 +124,7 @@ def open_bank(folder: Path) -> Bank:
         raise ValueError(f"The bank {folder.name} is empty: got no trajectories, wanted some. Sample it first.")
     first = shards[0]
     for shard in shards[1:]:
-        for what in ("recipe", "source", "timesteps", "shape", "latent_shape"):
+        for what in ("recipe", "source", "timesteps", "shape", "latent_shape", "extras"):
             if getattr(shard, what) != getattr(first, what):
                 raise ValueError(
                     f"{shard.path.name} does not belong into the bank {folder.name}: its {what} differs from "
@@ -136,21 +151,28 @@ def write_shard(
     latents: Tensor,
     source: Source,
     recipe: str,
+    extras: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> None:
-    """Add trajectories to the bank in `folder`: h `(n, t, c, h, w)`, latents `(n, ...)`, whole or not at all."""
-    if not len(seeds) == len(h) == len(latents) or h.shape[1:2] != timesteps.shape:
+    """Add trajectories to the bank in `folder`, whole or not at all.
+
+    h is `(n, t, c, h, w)`, latents and whatever else is to be kept of each trajectory `(n, ...)`.
+    """
+    kept = {"latents": latents, **extras}
+    if {len(h), *map(len, kept.values())} != {len(seeds)} or h.shape[1:2] != timesteps.shape:
         raise ValueError(
             f"A shard needs a trajectory for each seed: got {len(seeds)} seeds, h {tuple(h.shape)}, "
-            f"latents {tuple(latents.shape)} and {len(timesteps)} timesteps."
+            f"{', '.join(f'{name} {tuple(tensor.shape)}' for name, tensor in kept.items())} and {len(timesteps)} "
+            "timesteps."
         )
     h = h.half().contiguous()
     if not torch.isfinite(h).all():
         raise ValueError(f"h of seeds {list(seeds)} is not finite in float16: the model has overflowed.")
-    if not torch.isfinite(latents).all():
-        raise ValueError(f"The latents of seeds {list(seeds)} are not finite: the model has overflowed.")
+    for name, tensor in kept.items():
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"The {name} of seeds {list(seeds)} are not finite: the model has overflowed.")
     tensors = {
         "h": h,
-        "latents": latents.float().contiguous(),
+        **{name: tensor.float().contiguous() for name, tensor in kept.items()},
         "timesteps": timesteps.float(),
         "seeds": torch.tensor([seed - (1 << 63) for seed in seeds]),  # ComfyUI's seeds are unsigned 64 bit
     }

@@ -30,6 +30,8 @@ class Shard:
     """Of one picture's latent."""
     source: Source
     recipe: str
+    extras: tuple[tuple[str, tuple[int, ...]], ...]
+    """Name and size of what else is kept of each trajectory, `(n, *size)` float32."""
 
 
 def open_shard(path: Path) -> Shard:
@@ -44,14 +46,17 @@ def open_shard(path: Path) -> Shard:
                     f"{path.name} is not a shard of a bank: got {FORMAT} version {brief(about.get('format_version'))}, "
                     f"wanted version {FORMAT_VERSION}. Move it out of the folder."
                 )
-            tensors = {name: file.get_slice(name) for name in _DTYPES}
+            more = sorted(set(file.keys()) - _DTYPES.keys())
+            wanted = _DTYPES | dict.fromkeys(more, "F32")
+            tensors = {name: file.get_slice(name) for name in wanted}
             dtypes = {name: tensor.get_dtype() for name, tensor in tensors.items()}
             sizes = {name: tensor.get_shape() for name, tensor in tensors.items()}
-            if dtypes != _DTYPES or not _fit_together(**sizes):
+            extras = [sizes.pop(name) for name in more]
+            if dtypes != wanted or not _fit_together(**sizes, extras=extras):
                 raise ValueError(
-                    f"{path.name} contradicts itself: got {dtypes} of shapes {brief(sizes)}, wanted {_DTYPES}, a "
-                    "trajectory and a latent for each seed and a timestep for each step. Delete it, and its seeds are "
-                    "sampled again."
+                    f"{path.name} contradicts itself: got {brief(dtypes)} of shapes {brief((sizes, extras))}, wanted "
+                    f"{brief(wanted)}, a trajectory and a latent for each seed and a timestep for each step. Delete "
+                    "it, and its seeds are sampled again."
                 )
             seeds = tuple(seed + (1 << 63) for seed in file.get_tensor("seeds").tolist())
             timesteps = file.get_tensor("timesteps").clone()
@@ -69,14 +74,18 @@ def open_shard(path: Path) -> Shard:
         )
     _, _, *shape = sizes["h"]
     channels, height, width = shape
-    latent_shape = tuple(sizes["latents"][1:])
-    return Shard(path, seeds, tuple(timesteps.tolist()), (channels, height, width), latent_shape, source, recipe)
+    return Shard(
+        path, seeds, tuple(timesteps.tolist()), (channels, height, width), tuple(sizes["latents"][1:]), source, recipe,
+        tuple((name, tuple(shape[1:])) for name, shape in zip(more, extras, strict=True)),
+    )  # fmt: skip
 
 
-def _fit_together(h: list[int], latents: list[int], timesteps: list[int], seeds: list[int]) -> bool:
+def _fit_together(
+    h: list[int], latents: list[int], timesteps: list[int], seeds: list[int], extras: list[list[int]]
+) -> bool:
     """Whether these are the shapes of a shard. One trajectory is no larger than a direction may be."""
-    match h, latents, timesteps, seeds:
-        case [n, t, _, _, _], [m, *rest], [steps], [count] if n == m == count and t == steps:
-            sizes_of_one = prod(h[1:]), prod(rest)
-            return 0 < n <= MAX_SEEDS and len(rest) < 8 and all(0 < size <= MAX_ELEMENTS for size in sizes_of_one)
+    match h, timesteps, seeds:
+        case [n, t, _, _, _], [steps], [count] if n == count and t == steps and 0 < n <= MAX_SEEDS:
+            each = [h, latents, *extras]
+            return all(shape[:1] == [n] and len(shape) < 9 and 0 < prod(shape[1:]) <= MAX_ELEMENTS for shape in each)
     return False

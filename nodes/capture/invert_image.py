@@ -1,7 +1,7 @@
 """Invert an image: the noise and the steps that lead to a picture one has."""
 
 import json
-import math
+from collections.abc import Sequence
 
 import comfy.model_management
 import comfy.samplers
@@ -10,20 +10,22 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ...directions import open_bank, write_shard
 from ..host import (
     Inversion,
     InvertedNoise,
     Progress,
-    bank_folder,
+    Recording,
+    Trajectories,
     independent_noise,
     invert_ddim,
     invert_ddpm,
+    no_noise,
     record,
     require_bottleneck,
     sampling_recipe,
     seed_range,
     source_of,
+    stored_inversion,
 )
 from ..ui import BATCH_SIZE, BRANCH, CATEGORY, CFG, HSpaceBank, seed_input
 
@@ -39,7 +41,8 @@ class HSpaceInvertImage(io.ComfyNode):
             category=CATEGORY,
             description="Finds the noise that leads to a picture you have, so that it can be edited like a generated "
             "one: connect all four to SamplerCustomAdvanced, with Inject Direction on the model. Without an edit the "
-            "sampler gives the picture back. The bottleneck is recorded on the way.",
+            "sampler gives the picture back. The bottleneck is recorded on the way. What was inverted is kept on disk: "
+            "stopped half-way, it goes on.",
             search_aliases=["real image", "inversion", "unsample", "edit photo", "ddpm inversion", "ddim inversion"],
             inputs=[
                 io.Model.Input("model", tooltip="The model that will edit, without Inject Direction."),
@@ -81,32 +84,26 @@ class HSpaceInvertImage(io.ComfyNode):
     @classmethod
     def execute(cls, model, positive, negative, latent, sigmas, method, skip, seed, name, batch_size, cfg, branch):
         samples, sigmas = _checked(model, latent, sigmas, skip)
+        latent = {**latent, "samples": samples}
         run = dict(positive=positive, negative=negative, cfg=cfg, sigmas=sigmas)
-        seeds = seed_range(seed, len(samples))
-        passes = 1 if method == EDIT_FRIENDLY else 2
-        progress = Progress(model, passes * math.ceil(len(samples) / batch_size) * (len(sigmas) - 1))
-        parts, recordings, again = [], [], []
-        for first in range(0, len(samples), batch_size):
-            pictures, own = samples[first : first + batch_size], seeds[first : first + batch_size]
-            watched, recorder = record(model, branch)
-            if method == EDIT_FRIENDLY:
-                inversion, back = _edit_friendly(watched, run, pictures, own, progress)
-            else:
-                inversion = _ddim(model, run, pictures, own, progress)
-                back = _sampled(watched, run, pictures, inversion.start, inversion.sampler(), own[0], progress)
-            parts.append(inversion)
-            recordings.append(recorder.trajectory())
-            again.append(back)
-        whole = Inversion(
-            torch.cat([part.start for part in parts]), torch.cat([part.noises for part in parts], 1), sigmas,
-            parts[0].eta,
-        )  # fmt: skip
         recipe = json.loads(sampling_recipe(model, **run, sampler=method, latent={"samples": samples}, branch=branch))
-        recipe = json.dumps({"invert": method, "seed": seed, **recipe}, sort_keys=True)
-        bank = _bank(name, recipe, seeds, recordings, samples, source_of(model, {"samples": samples}, branch))
-        info = f"{method}: without an edit the picture comes back to {(torch.cat(again) - samples).abs().max():.1e}"
-        outputs = InvertedNoise(seed, whole.start), {**latent, "samples": samples}, whole.sampler(), sigmas, bank, info
-        return io.NodeOutput(*outputs, ui=ui.PreviewText(info))
+        recipe = json.dumps({"inversion": method, "seed": seed, **recipe}, sort_keys=True)
+        recording = Recording.of(name, recipe, source_of(model, latent, branch), seed_range(seed, len(samples)))
+        invert, passes, eta = (_edit_friendly, 1, 1.0) if method == EDIT_FRIENDLY else (_ddim, 2, 0.0)
+        progress = Progress(model, passes * recording.batches(batch_size) * (len(sigmas) - 1))
+
+        def inverted(batch: Sequence[int]) -> Trajectories:
+            pictures = samples[[own - seed for own in batch]]
+            watched, recorder = record(model, branch)
+            back, noises = invert(model, watched, run, pictures, batch, progress)
+            error = (back - pictures).abs().flatten(1).amax(1)
+            return Trajectories(*recorder.trajectory(), pictures, {**noises, "error": error})
+
+        bank = recording.complete(batch_size, inverted)
+        inversion = stored_inversion(bank, sigmas, eta)
+        info = f"{method}: without an edit the picture comes back to {bank.kept('error').max():.1e}"
+        noise = InvertedNoise(seed, inversion.start)
+        return io.NodeOutput(noise, latent, inversion.sampler(), sigmas, bank, info, ui=ui.PreviewText(info))
 
 
 def _checked(model, latent: dict, sigmas: Tensor, skip: int) -> tuple[Tensor, Tensor]:
@@ -126,22 +123,25 @@ def _checked(model, latent: dict, sigmas: Tensor, skip: int) -> tuple[Tensor, Te
             f"steps from {float(sigmas[0]):.3g} to {float(sigmas[-1]):.3g}, skip {skip}. Lower skip, or use a "
             "scheduler with denoise."
         )
-    return samples.float().cpu(), sigmas[skip:].cpu()
+    return samples.float().cpu().contiguous(), sigmas[skip:].cpu()
 
 
-def _edit_friendly(model, run: dict, pictures: Tensor, seeds: range, progress) -> tuple[Inversion, Tensor]:
+def _edit_friendly(model, watched, run: dict, pictures: Tensor, seeds: Sequence[int], progress):
+    """The pictures as they come back, and the noises that lead to them, `(n, ...)` each."""
     noises, found = independent_noise(pictures, seeds, len(run["sigmas"]) - 1), []
     solver = comfy.samplers.KSAMPLER(invert_ddpm, {"noises": noises, "found": found})
-    back = _sampled(model, run, pictures, noises[0], solver, seeds[0], progress)
-    return Inversion(noises[0], torch.stack(found).cpu(), run["sigmas"], eta=1.0), back
+    back = _sampled(watched, run, pictures, noises[0], solver, seeds[0], progress)
+    return back, {"start": noises[0], "noises": torch.stack(found, 1).cpu()}
 
 
-def _ddim(model, run: dict, pictures: Tensor, seeds: range, progress) -> Inversion:
+def _ddim(model, watched, run: dict, pictures: Tensor, seeds: Sequence[int], progress):
+    """The pictures as they come back, and the noise that leads to them, `(n, ...)` each."""
     found: list[Tensor] = []
-    climber = comfy.samplers.KSAMPLER(invert_ddim, {"found": found})
-    _sampled(model, run, pictures, torch.ones_like(pictures), climber, seeds[0], progress)
-    steps = len(run["sigmas"]) - 1
-    return Inversion(found[0].cpu(), torch.zeros(steps, *pictures.shape), run["sigmas"], eta=0.0)
+    solver = comfy.samplers.KSAMPLER(invert_ddim, {"found": found})
+    _sampled(model, run, pictures, torch.ones_like(pictures), solver, seeds[0], progress)
+    inversion = Inversion(found[0].cpu(), no_noise, run["sigmas"], eta=0.0)
+    back = _sampled(watched, run, pictures, inversion.start, inversion.sampler(), seeds[0], progress)
+    return back, {"start": inversion.start}
 
 
 def _sampled(model, run: dict, pictures: Tensor, noise: Tensor, sampler, seed: int, progress) -> Tensor:
@@ -154,16 +154,6 @@ def _sampled(model, run: dict, pictures: Tensor, noise: Tensor, sampler, seed: i
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed,
     )  # fmt: skip
     return samples.float().cpu()
-
-
-def _bank(name: str, recipe: str, seeds: range, recordings, latents: Tensor, source):
-    folder = bank_folder(name, recipe)
-    bank = open_bank(folder) if any(folder.glob("*.safetensors")) else None
-    if bank is None or set(seeds) - set(bank.seeds):
-        timesteps = recordings[0][0]
-        h = torch.cat([h for _, h in recordings])
-        write_shard(folder, seeds, timesteps=timesteps, h=h, latents=latents, source=source, recipe=recipe)
-    return open_bank(folder).select(seeds)
 
 
 NODES = [HSpaceInvertImage]

@@ -5,6 +5,9 @@ from comfy_api.latest import io
 from ..host import record_banks, seed_range
 from ..ui import BATCH_SIZE, BRANCH, CATEGORY, CFG, HSpaceBank, first_seed_input
 
+SHOWN = 64
+"""Pictures to look at; a bank may hold more than memory does."""
+
 
 class HSpaceSampleBank(io.ComfyNode):
     @classmethod
@@ -35,7 +38,7 @@ class HSpaceSampleBank(io.ComfyNode):
             ],
             outputs=[
                 HSpaceBank.Output(display_name="bank", tooltip="To Find Directions (PCA)."),
-                io.Latent.Output(display_name="latent", tooltip="The finished pictures, by seed."),
+                io.Latent.Output(display_name="latent", tooltip=f"The finished pictures, by seed, at most {SHOWN}."),
             ],
         )
 
@@ -50,7 +53,7 @@ class HSpaceSampleBank(io.ComfyNode):
             model, {name: settings}, latent=latent, seeds=seed_range(first_seed, count), batch_size=batch_size,
             branch=branch,
         )  # fmt: skip
-        return io.NodeOutput(bank, {"samples": bank.latents()})
+        return io.NodeOutput(bank, {"samples": bank.latents(last=SHOWN)})
 
 
 NODES = [HSpaceSampleBank]

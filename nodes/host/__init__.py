@@ -1,7 +1,7 @@
 """All that knows ComfyUI's insides: where h is, how it is read, edited and differentiated, sampling, banks, paths."""
 
 from .asyrp import sample_asyrp
-from .bank_recording import bank_folder, record_banks, sampling_recipe, source_of
+from .bank_recording import Recording, Trajectories, bank_folder, record_banks, sampling_recipe, source_of
 from .baseline import Baseline, BaselinePass
 from .classifier import Classifier, load_classifier
 from .clip import similarities, text_embedding
@@ -9,7 +9,15 @@ from .decoding import decoded
 from .edits import Injection
 from .fingerprint import digest, model_digest, weights_fingerprint
 from .injection import Patch, inject, substitute
-from .inversion import Inversion, InvertedNoise, independent_noise, invert_ddim, invert_ddpm
+from .inversion import (
+    Inversion,
+    InvertedNoise,
+    independent_noise,
+    invert_ddim,
+    invert_ddpm,
+    no_noise,
+    stored_inversion,
+)
 from .jacobian_search import JacobianSearch, pooled, steps_at
 from .listings import (
     DEMO_CLASSIFIER,
@@ -52,8 +60,10 @@ __all__ = [
     "Patch",
     "Progress",
     "Recorder",
+    "Recording",
     "SplitUNet",
     "Trainer",
+    "Trajectories",
     "bank_folder",
     "classifier_folders",
     "classifier_objective",
@@ -73,6 +83,7 @@ __all__ = [
     "model_family",
     "model_folder",
     "model_folders",
+    "no_noise",
     "pooled",
     "read_checkpoint",
     "record",
@@ -93,6 +104,7 @@ __all__ = [
     "source_of",
     "start_learner",
     "steps_at",
+    "stored_inversion",
     "substitute",
     "text_embedding",
     "text_objective",

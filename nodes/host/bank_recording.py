@@ -1,10 +1,11 @@
-"""Banks recorded while seeds are sampled: what is on disk already is not sampled again."""
+"""Banks recorded batch by batch: each is on disk before the next begins, and what is there is not sampled again."""
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import folder_paths
@@ -27,55 +28,88 @@ def record_banks(
     """A bank of `seeds` for each name and what is sampled under it; seeds that are on disk are not sampled again."""
     require_bottleneck(model)
     latent = single_latent(model, latent)
-    plans = [_Plan.of(model, name, seeds, branch, latent=latent, **chosen) for name, chosen in settings.items()]
-    progress = Progress(
-        model, sum(math.ceil(len(plan.missing) / batch_size) * (len(plan.run["sigmas"]) - 1) for plan in plans)
-    )
     source = source_of(model, latent, branch)
-    for plan in plans:
-        plan.record(model, source, batch_size, branch, progress)
-    return [open_bank(plan.folder).select(seeds) for plan in plans]
+    runs = {name: {"latent": latent, **chosen} for name, chosen in settings.items()}
+    recordings = [
+        Recording.of(name, sampling_recipe(model, **run, branch=branch), source, seeds) for name, run in runs.items()
+    ]
+    planned = list(zip(recordings, runs.values(), strict=True))
+    steps = sum(recording.batches(batch_size) * (len(run["sigmas"]) - 1) for recording, run in planned)
+    progress = Progress(model, steps)
+
+    def sampled(run: dict, batch: Sequence[int]) -> Trajectories:
+        watched, recorder = record(model, branch)
+        latents = sample(watched, **run, seeds=batch, on_step=progress)
+        return Trajectories(*recorder.trajectory(), latents)
+
+    return [recording.complete(batch_size, partial(sampled, run)) for recording, run in planned]
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What is still to be sampled for one bank."""
+@dataclass(frozen=True, eq=False)
+class Trajectories:
+    """What became of some seeds, in their order."""
 
-    run: dict
-    recipe: str
+    timesteps: Tensor
+    """`(t,)`, descending."""
+    h: Tensor
+    """`(n, t, c, h, w)`."""
+    latents: Tensor
+    """`(n, ...)`."""
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    """`(n, ...)` each: what else is to be kept of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """A bank that is to hold `seeds`."""
+
     folder: Path
-    missing: list[int]
-    bank: Bank | None
+    recipe: str
+    source: Source
+    seeds: Sequence[int]
+    stored: Bank | None
     """What is on disk."""
 
     @classmethod
-    def of(cls, model, name: str, seeds: Sequence[int], branch: str, **run) -> "_Plan":
-        recipe = sampling_recipe(model, **run, branch=branch)
+    def of(cls, name: str, recipe: str, source: Source, seeds: Sequence[int]) -> "Recording":
+        """In the folder of the bank that this recipe makes; another recipe under the same name has another folder."""
         folder = bank_folder(name, recipe)
-        bank = open_bank(folder) if any(folder.glob("*.safetensors")) else None
-        missing = sorted(set(seeds) - set(bank.seeds if bank else ()))
-        return cls(run, recipe, folder, missing, bank)
+        stored = open_bank(folder) if any(folder.glob("*.safetensors")) else None
+        return cls(folder, recipe, source, seeds, stored)
 
-    def record(self, model, source: Source, batch_size: int, branch: str, progress: Progress) -> None:
-        expected = self.bank.timesteps if self.bank else None
-        known = {shard.path for shard in self.bank.shards} if self.bank else set()
+    @property
+    def missing(self) -> list[int]:
+        return sorted(set(self.seeds) - set(self.stored.seeds if self.stored else ()))
+
+    def batches(self, batch_size: int) -> int:
+        """How many are still to be sampled."""
+        return math.ceil(len(self.missing) / batch_size)
+
+    def complete(self, batch_size: int, sampled: Callable[[Sequence[int]], Trajectories]) -> Bank:
+        """The bank of all its seeds; those that are missing are `sampled`, a batch at a time."""
+        expected = self.stored.timesteps if self.stored else None
+        known = {shard.path for shard in self.stored.shards} if self.stored else set()
         missing = self.missing
         while missing:
             batch, missing = missing[:batch_size], missing[batch_size:]
-            recording, recorder = record(model, branch)
-            latents = sample(recording, **self.run, seeds=batch, on_step=progress)
-            timesteps, h = recorder.trajectory()
-            expected = same_timesteps(expected, timesteps)
+            found = sampled(batch)
+            expected = same_timesteps(expected, found.timesteps)
             with sole_writer(self.folder):
                 paths = set(self.folder.glob("*.safetensors"))
                 elsewhere, known = seeds_in(paths - known), paths  # another server may record into this bank
-                rows = [row for row, seed in enumerate(batch) if seed not in elsewhere]
-                if rows:
-                    write_shard(
-                        self.folder, [batch[row] for row in rows], timesteps=timesteps, h=h[rows],
-                        latents=latents[rows], source=source, recipe=self.recipe,
-                    )  # fmt: skip
+                self._write(found, {seed: row for row, seed in enumerate(batch) if seed not in elsewhere})
+            del found  # it may be as large as what the next batch takes
             missing = [seed for seed in missing if seed not in elsewhere]
+        return open_bank(self.folder).select(self.seeds)
+
+    def _write(self, found: Trajectories, rows: Mapping[int, int]) -> None:
+        if rows:
+            kept = list(rows.values())
+            write_shard(
+                self.folder, list(rows), timesteps=found.timesteps, h=found.h[kept], latents=found.latents[kept],
+                source=self.source, recipe=self.recipe,
+                extras={name: tensor[kept] for name, tensor in found.extras.items()},
+            )  # fmt: skip
 
 
 @contextmanager

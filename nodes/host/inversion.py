@@ -5,13 +5,16 @@ ComfyUI's sigmas: eta 1 is euler_ancestral, eta 0 euler. A picture's last noise 
 picture is met exactly, not up to the model's last prediction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import comfy.samplers
 import torch
 from comfy.k_diffusion.sampling import get_ancestral_step
 from torch import Tensor
+
+from ...directions import Bank
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,8 +23,8 @@ class Inversion:
 
     start: Tensor
     """`(n, ...)`: the NOISE that is added to the pictures' latents before the first step."""
-    noises: Tensor
-    """`(steps, n, ...)`, each as it is added after a step."""
+    noise: Callable[[int], Tensor]
+    """What is added after a step, `(n, ...)`: read from the bank as the step is taken."""
     sigmas: Tensor
     """`(steps + 1,)`."""
     eta: float
@@ -29,6 +32,24 @@ class Inversion:
     def sampler(self):
         """A SAMPLER that takes these noises step by step, for the same sigmas and as many pictures."""
         return comfy.samplers.KSAMPLER(sample_inversion, {"inversion": self})
+
+
+def stored_inversion(bank: Bank, sigmas: Tensor, eta: float) -> Inversion:
+    """The inversion whose noises are kept in `bank`. `ValueError` if they are not."""
+    size = bank.latent_shape
+    wanted = {"start": size, "error": ()} | ({"noises": (len(sigmas) - 1, *size)} if eta else {})
+    if bank.extras != wanted:
+        folder = bank.shards[0].path.parent.name
+        raise ValueError(
+            f"The bank {folder} does not hold the noises of an inversion: got {bank.extras}, wanted {wanted}. Delete "
+            "its folder, and the pictures are inverted again."
+        )
+    return Inversion(bank.kept("start"), partial(bank.kept, "noises") if eta else no_noise, sigmas, eta)
+
+
+def no_noise(step: int) -> Tensor:
+    """DDIM adds none."""
+    return torch.zeros(())
 
 
 class InvertedNoise:
@@ -96,14 +117,14 @@ def sample_inversion(model, x, sigmas, extra_args=None, callback=None, disable=N
             f"These sigmas are not those of the inversion: got {_listed(sigmas)}, wanted "
             f"{_listed(inversion.sigmas)}. Connect Invert Image's own sigmas."
         )
-    if len(x) != inversion.noises.shape[1] or not torch.equal(model.noise.cpu(), inversion.start):
+    if len(x) != len(inversion.start) or not torch.equal(model.noise.cpu(), inversion.start):
         raise ValueError(
-            f"This is not the noise of the inversion: got {len(x)} pictures, wanted {inversion.noises.shape[1]} and "
+            f"This is not the noise of the inversion: got {len(x)} pictures, wanted {len(inversion.start)} and "
             "their own noise. Connect Invert Image's own noise and latent."
         )
     for i in range(len(sigmas) - 1):
         denoised = _denoised(model, x, sigmas[i], extra_args)
-        x = _mean(x, denoised, sigmas[i], sigmas[i + 1], inversion.eta) + inversion.noises[i].to(x)
+        x = _mean(x, denoised, sigmas[i], sigmas[i + 1], inversion.eta) + inversion.noise(i).to(x)
         _report(callback, i, x, sigmas, denoised)
     return x
 
