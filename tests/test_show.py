@@ -28,7 +28,9 @@ def test_the_info_holds_everything_that_a_direction_knows(faces, show):
         "  find: PCA", "  component: 2", "  bank:", "    sampler: euler", "    sigmas: 3.0, 0.0",
     ):  # fmt: skip
         assert line in info.split("\n"), line
-    assert card.shape[0] == 1 and card.shape[3] == 3
+    changed = (card != show(replace(direction, author="Bob"))[0]).any(-1)[0]
+    words, drawings = changed.tensor_split([round(0.55 * changed.shape[1])], dim=1)
+    assert words.any() and not drawings.any()
 
 
 def test_recipes_of_every_kind_are_written_out(faces, show):
@@ -52,7 +54,10 @@ def test_a_recipe_too_long_for_the_card_says_where_the_rest_is(faces):
 
 def test_a_picture_may_lie_under_the_heat_map(faces, show):
     direction = faces.direction("age", 0)
-    assert not torch.equal(show(direction, torch.zeros(1, 48, 64, 3))[0], show(direction)[0])
+    under_black, under_white = (show(direction, torch.full((1, 48, 64, 3), level))[0] for level in (0.0, 1.0))
+    words = round(0.55 * under_black.shape[2])
+    assert torch.equal(under_black[:, :, :words], under_white[:, :, :words])
+    assert (under_white - under_black)[:, :, words:].max() > 0.3  # the map hides a half of it
 
 
 def test_with_others_the_cosines_are_below_the_card_and_can_be_read_back(faces, show):
