@@ -216,11 +216,11 @@ def test_a_float16_vae_under_a_float32_unet_keeps_its_gradients(faces, sd, clip_
     from safetensors.torch import load_file
 
     half = comfy.sd.VAE(sd=dict(sd.vae.first_stage_model.state_dict()), dtype=torch.float16)
-    faint = replace(clip_objective, loss=lambda *seen: 1e-7 * clip_objective.loss(*seen))
+    faint = replace(clip_objective, loss=lambda *seen: 1e-10 * clip_objective.loss(*seen))
     small = {"vae": half, "latent": {"samples": torch.zeros(1, 4, 4, 4)}, "sigmas": sigmas(sd.model, 1)}
     learn(faces, SimpleNamespace(**{**vars(sd), **small}), faint, rounds=1, count=2, batch=2, keep=0.0)
     (file,) = banks.rglob("learning.safetensors")
-    assert (load_file(file)["0 exp_avg_sq"] > 0).double().mean() > 0.9
+    assert (load_file(file)["0 exp_avg"] != 0).double().mean() > 0.9
 
 
 def test_a_sampler_that_evaluates_steps_twice_learns_once_from_each(faces, sd, clip_objective, banks):
