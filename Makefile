@@ -41,7 +41,7 @@ test-slow: install
 	@$(RUN) -m tools.versions
 	@$(RUN) -m pytest -s tests/slow/full_size.py
 	@$(RUN) -m tests.slow.faults
-	@FUZZ_INPUTS=120000 $(RUN) -m pytest -s tests/test_fuzz.py tests/test_hostile.py tests/test_names.py
+	@FUZZ_INPUTS=120000 $(RUN) -m pytest -s tests/robustness/test_fuzz.py tests/robustness/test_hostile.py tests/robustness/test_names.py
 
 bench: install
 	@$(RUN) -m pytest -s tests/benchmarks/scale.py tests/benchmarks/jacobian.py -k "not (mask or strength or meaning)"

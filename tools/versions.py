@@ -3,7 +3,7 @@
 Each `comfyui-X.Y.Z.txt` beside this file pins one, as `comfyui.txt` pins the newest there is, which `make test` runs.
 Into `.comfyui-versions/X.Y.Z` go that ComfyUI and a virtual environment of its own. It sees all packages of the Python
 that runs this, torch and the development tools among them, and holds only what that ComfyUI wants in other versions.
-Arguments are pytest's: `python -m tools.versions tests/test_unet.py`.
+Arguments are pytest's: `python -m tools.versions tests/nodes/test_injection.py`.
 """
 
 import os

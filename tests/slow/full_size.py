@@ -45,7 +45,7 @@ CASES = [
 
 PIXELS, STEPS, CFG, SEED = 256, 2, 1.0, 0
 BOUND = 1e-4
-"""Largest difference of an inverted picture's latent, as everywhere in this pack: tests/test_invert.py."""
+"""Largest difference of an inverted picture's latent, as everywhere in this pack: tests/nodes/test_invert_image.py."""
 ERROR = "largest error after inversion"
 SPARE = 4e9
 """Bytes of memory that must be free beside the weights."""

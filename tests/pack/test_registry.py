@@ -14,7 +14,7 @@ try:
 except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PAGES = [ROOT / "README.md", ROOT / "demo" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"(!?)\[[^\]]*\]\(([^)\s]+)\)")
@@ -114,7 +114,13 @@ def test_everything_that_comfyui_reads_or_the_pack_opens_ships(hidden):
 
 
 def test_what_only_development_needs_does_not_ship(hidden):
-    for name in ("tests/test_pack.py", "tests/benchmarks/speed.py", "tools/server.py", "demo/train.py", "Makefile"):
+    for name in (
+        "tests/pack/test_pack.py",
+        "tests/benchmarks/speed.py",
+        "tools/server.py",
+        "demo/train.py",
+        "Makefile",
+    ):
         assert (ROOT / name).is_file() and hidden(ROOT / name), name
     kept_out = [".ci", ".github", "tests", "tools"]
     assert all(hidden(path) for name in kept_out for path in (ROOT / name).rglob("*") if path.is_file())

@@ -1,6 +1,6 @@
 """Readers against hostile files: some hundred mutants, and a few that try to fill the memory.
 
-    FUZZ_INPUTS=100000 python -m pytest -s tests/test_fuzz.py
+    FUZZ_INPUTS=100000 python -m pytest -s tests/robustness/test_fuzz.py
 
 tries that many, as `make test-slow` does, and prints what came of them, how long the slowest took and how far the
 memory grew.

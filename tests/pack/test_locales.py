@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.comfy
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 LOCALES = ROOT / "locales"
 LANGUAGE = "zh"
 CJK = re.compile(r"[\u4e00-\u9fff]")

@@ -85,7 +85,7 @@ def provoke(pack: str, folder: Path) -> None:
 
 
 def main() -> None:
-    sys.path += [str(Path(__file__).parent)]
+    sys.path += [str(Path(__file__).resolve().parents[1])]
     import comfy.samplers  # noqa: F401, what ComfyUI does when it is imported is its own affair
     import comfy_extras.nodes_custom_sampler  # noqa: F401
     from comfy_api.latest import io  # noqa: F401
@@ -111,7 +111,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(Path(__file__).parent)]
+    sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
     import conftest  # noqa: F401, finds ComfyUI
 
     main()

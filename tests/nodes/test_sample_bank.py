@@ -185,7 +185,7 @@ def test_the_digest_is_the_same_in_another_process(record, model):
     )
     import comfy.samplers
 
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     paths = {
         "comfy": str(Path(comfy.samplers.__file__).parents[1]),
         "tests": str(here),

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-sys.path += [str(Path(__file__).resolve().parents[1]), str(Path(__file__).parent)]
+sys.path += [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parents[1])]
 
 from mutants import clear, readers  # noqa: E402, the path comes first
 

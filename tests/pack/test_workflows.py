@@ -11,7 +11,7 @@ from tools.workflow import NOTES, to_prompt
 
 pytestmark = pytest.mark.server
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
 NODES = sorted(path.stem for path in (ROOT / "web" / "docs").glob("*.md"))
 DEMO_SIZE = 64

@@ -10,7 +10,7 @@ import pytest
 import torch
 from diffusers import UNet2DModel
 
-DEMO = Path(__file__).parents[1] / "demo"
+DEMO = Path(__file__).parents[2] / "demo"
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def faces(pack):
 @pytest.fixture(scope="module")
 def renders():
     """Two faces that no model made, `(2, 3, 64, 64)` in -1..1."""
-    path = Path(__file__).parents[1] / "demo" / "faces.py"
+    path = Path(__file__).parents[2] / "demo" / "faces.py"
     spec = importlib.util.spec_from_file_location("demo_renderer", path)
     renderer = importlib.util.module_from_spec(spec)
     sys.modules["demo_renderer"] = renderer

@@ -16,7 +16,7 @@ def effect(pack, nodes_of_pack):
     """What strength -2 to 2 of a starter direction does to an attribute's mean score, by sampler and steps."""
     import comfy.samplers
 
-    demo = Path(__file__).parents[1] / "demo"
+    demo = Path(__file__).parents[2] / "demo"
     attributes = importlib.import_module(f"{pack.__name__}.demo.attributes")
     judge = attributes.AttributeClassifier.load(demo / "classifier")
     host = importlib.import_module(f"{pack.__name__}.nodes.host")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = [
     ROOT / "__init__.py",
     *sorted((ROOT / "directions").rglob("*.py")),

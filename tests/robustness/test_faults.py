@@ -24,7 +24,7 @@ if __name__ == "__main__":
 from demo_faces import folder_of
 from models import sd15
 from planted import direction
-from test_record import sample_bank
+from test_sample_bank import sample_bank
 
 from directions import load_direction, open_bank, save_direction
 
@@ -138,7 +138,7 @@ def test_a_disk_that_fills_during_a_capture(record, model, undisturbed, disk, mo
 
 
 def test_a_disk_that_fills_while_learning(faces, tmp_path, monkeypatch):
-    from test_learn_nodes import learn
+    from test_learn_direction import learn
 
     kind = SimpleNamespace(
         model=faces.model, vae=faces.vae, prompts=(faces.empty, faces.empty), latent=faces.latent,
@@ -346,7 +346,8 @@ def killed_while_saving(direction, path: Path) -> bool:
 def servers(tmp_path_factory):
     """Two processes with ComfyUI and this pack that record when they are told to, into one folder."""
     folder = tmp_path_factory.mktemp("shared")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    tests = Path(__file__).parents[1]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{tests}{os.pathsep}{tests / 'nodes'}"}
     command = [sys.executable, __file__, str(folder)]
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
     processes = [subprocess.Popen(command, **pipes) for _ in range(2)]

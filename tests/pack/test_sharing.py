@@ -10,7 +10,7 @@ import pytest
 
 from tools.prompts import RUN, VAE, faces, prompt
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
 BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
 NOTES = ("Note", "MarkdownNote")
