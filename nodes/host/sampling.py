@@ -54,9 +54,7 @@ def sample(
 def single_latent(model, latent: dict) -> dict:
     """`latent` with the model's own number of channels. `ValueError` unless it is one still picture for a UNet."""
     require_bottleneck(model)  # first: the latents of transformers have other shapes, and that is not the matter
-    samples = comfy.sample.fix_empty_latent_channels(
-        model, latent["samples"], latent.get("downscale_ratio_spacial"), latent.get("downscale_ratio_temporal")
-    )
+    samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"], latent.get("downscale_ratio_spacial"))
     if samples.ndim != 4 or len(samples) != 1:
         raise ValueError(
             f"The latent must be one picture: got a batch of shape {tuple(samples.shape)}, wanted "

@@ -38,6 +38,8 @@ def guider(name: str, model, prompts: dict, other=None):
         "DualModelGuider": lambda: core.DualModelGuider.execute(model, positive, 3.0, other or model, negative),
         "BasicGuider": lambda: core.BasicGuider.execute(model, positive),
     }
+    if name == "DualModelGuider" and not hasattr(core, name):
+        pytest.skip("this ComfyUI is older than DualModelGuider")
     return nodes[name]().result[0]
 
 
