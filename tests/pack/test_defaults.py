@@ -52,8 +52,8 @@ def defaults(prompt: dict, groups: dict, object_info: dict, prefix: str = "") ->
         elif type == "COMFY_DYNAMICCOMBO_V3":
             first = options["options"][0]
             inputs |= {name: first["key"], **defaults(prompt, first["inputs"], object_info, f"{name}.")}
-        elif type in SOURCES:
-            source, slot = SOURCES[type]
+        elif isinstance(type, str) and type.partition(",")[0] in SOURCES:  # the first of several types
+            source, slot = SOURCES[type.partition(",")[0]]
             inputs[name] = [added(prompt, source, object_info), slot]
         else:
             choices = type if isinstance(type, list) else options.get("options") or [None]
