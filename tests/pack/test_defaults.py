@@ -22,7 +22,12 @@ SOURCES = {
     "HSPACE_OBJECTIVE": ("HSpaceSetObjective", 0),
 }
 """Which node gives a type of input."""
-CHOSEN = {"BasicScheduler": {"steps": 5}, "HSpaceSampleBank": {"count": 120}}
+CHOSEN = {
+    "BasicScheduler": {"steps": 3},
+    "HSpaceSampleBank": {"count": 120},
+    "HSpaceLearnDirection": {"count": 16, "rounds": 4},
+    "HSpaceSweep": {"rows": 1},
+}
 """Smaller than the defaults, to save time."""
 STARTERS = ("smile", "glasses")
 NEED_MORE = {
