@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ...directions import norm_matched_noise, relative_distance, share_of_way
 from ..host import Progress, record, sample, seed_range, single_latent, substitute
-from ..ui import CATEGORY, CFG, bars, below, first_seed_input, grid, parse_windows
+from ..ui import CATEGORY, CFG, EMPTY_LATENT, NEGATIVE, UNET, VAE, bars, below, first_seed_input, grid, parse_windows
 
 
 class HSpaceProbe(io.ComfyNode):
@@ -20,13 +20,13 @@ class HSpaceProbe(io.ComfyNode):
             "noise, and measures how far they follow. The first thing to try on an unknown checkpoint.",
             search_aliases=["does it work", "swap h", "test model", "which models", "h-space strength", "style mixing"],
             inputs=[
-                io.Model.Input("model", tooltip="A UNet with a bottleneck: SD1.x, SD2.x, SDXL or a pixel DDPM."),
+                UNET,
                 io.Conditioning.Input("positive", tooltip="As for the sampler. What both pictures of a pair show."),
-                io.Conditioning.Input("negative", tooltip="As for the sampler. Not used at cfg 1."),
+                NEGATIVE,
                 io.Sampler.Input("sampler", tooltip="Any sampler but dpm_adaptive."),
                 io.Sigmas.Input("sigmas", tooltip="The schedule. 10 to 25 steps are enough."),
-                io.Latent.Input("latent", tooltip="One empty latent: gives the size of the pictures."),
-                io.Vae.Input("vae", tooltip="Decodes the pictures."),
+                EMPTY_LATENT,
+                VAE,
                 io.String.Input(
                     "windows",
                     default="0-1, 0-0.33, 0.33-0.67, 0.67-1",

@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..host import record_banks, seed_range
-from ..ui import BATCH_SIZE, BRANCH, CATEGORY, CFG, HSpaceBank, first_seed_input
+from ..ui import BATCH_SIZE, BRANCH, CATEGORY, CFG, EMPTY_LATENT, UNET, HSpaceBank, first_seed_input
 
 SHOWN = 64
 """Pictures to look at; a bank may hold more than memory does."""
@@ -21,12 +21,12 @@ class HSpaceSampleBank(io.ComfyNode):
             "for the same settings. Picture i is the one SamplerCustom makes with seed first_seed + i.",
             search_aliases=["capture", "record h-space", "collect samples", "dataset", "bank"],
             inputs=[
-                io.Model.Input("model", tooltip="A UNet with a bottleneck: SD1.x, SD2.x, SDXL or a pixel DDPM."),
+                UNET,
                 io.Conditioning.Input("positive", tooltip="What all pictures of the bank show."),
                 io.Conditioning.Input("negative", tooltip="Its opposite. Not used at cfg 1."),
                 io.Sampler.Input("sampler", tooltip="Any sampler. euler_ancestral is the paper's choice."),
                 io.Sigmas.Input("sigmas", tooltip="The schedule. 10 to 25 steps are enough to find directions."),
-                io.Latent.Input("latent", tooltip="One empty latent: gives the size of the pictures."),
+                EMPTY_LATENT,
                 io.String.Input("name", default="bank", tooltip="Folder of the bank in models/hspace_banks."),
                 io.Int.Input(
                     "count", default=200, min=0, max=100000, tooltip="How many pictures. 100 to 500 are usual."

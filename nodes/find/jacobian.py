@@ -15,7 +15,7 @@ from ..host import (
     steps_at,
     visit_at_sigmas,
 )
-from ..ui import BRANCH, CATEGORY, CFG, HSpaceDirections, parse_percents, seed_input
+from ..ui import BRANCH, CATEGORY, CFG, NEGATIVE, POSITIVE, UNET, HSpaceDirections, parse_percents, seed_input
 
 
 class HSpaceFindJacobian(io.ComfyNode):
@@ -30,9 +30,9 @@ class HSpaceFindJacobian(io.ComfyNode):
             "bank and no examples (Haas et al. 2024).",
             search_aliases=["singular vectors", "image-specific", "local edit", "mask", "unsupervised", "discover"],
             inputs=[
-                io.Model.Input("model", tooltip="A UNet with a bottleneck: SD1.x, SD2.x, SDXL or a pixel DDPM."),
-                io.Conditioning.Input("positive", tooltip="As for the sampler."),
-                io.Conditioning.Input("negative", tooltip="As for the sampler. Not used at cfg 1."),
+                UNET,
+                POSITIVE,
+                NEGATIVE,
                 io.Sampler.Input("sampler", tooltip="As for the sampler: the picture is the one SamplerCustom makes."),
                 io.Sigmas.Input("sigmas", tooltip="As for the sampler."),
                 io.Latent.Input("latent", tooltip="One latent: empty, or a picture to start from."),
@@ -75,10 +75,10 @@ class HSpaceFindJacobian(io.ComfyNode):
     ):  # fmt: skip
         latent = single_latent(model, latent)
         run = dict(positive=positive, negative=negative, cfg=cfg, sampler=sampler, sigmas=sigmas)
-        search = JacobianSearch(model, count, protect_outside, pooled(mask, latent["samples"].shape[-2:]), seed)
         wanted = steps_at(model, sigmas, parse_percents(percents))
+        where = pooled(mask, latent["samples"].shape[-2:])
+        search = JacobianSearch(model, len(wanted), count, protect_outside, where, seed)
         visited = visit_at_sigmas(model, search, wanted, branch)
-        search.expect(len(wanted))
         picture = sample(visited, **run, latent=latent, seeds=[seed], on_step=lambda x0: None)
         recipe = {
             "find": "Jacobian",

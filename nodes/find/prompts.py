@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from ...directions import find_from_examples
 from ..host import finder_progress, record_banks, seed_range
-from ..ui import BATCH_SIZE, BRANCH, CATEGORY, CFG, answer, finder_outputs, first_seed_input
+from ..ui import BATCH_SIZE, BRANCH, CATEGORY, CFG, EMPTY_LATENT, answer, finder_outputs, first_seed_input
 
 
 class HSpaceFindFromPrompts(io.ComfyNode):
@@ -24,7 +24,7 @@ class HSpaceFindFromPrompts(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="The negative prompt of both. Not used at cfg 1."),
                 io.Sampler.Input("sampler", tooltip="Any sampler."),
                 io.Sigmas.Input("sigmas", tooltip="The schedule. 10 to 25 steps are enough."),
-                io.Latent.Input("latent", tooltip="One empty latent: gives the size of the pictures."),
+                EMPTY_LATENT,
                 io.String.Input("name", default="my direction", tooltip="Name of the direction and of its banks."),
                 io.Int.Input("count", default=50, min=1, max=100000, tooltip="Seeds under each prompt. 20 to 200."),
                 first_seed_input("picture"),

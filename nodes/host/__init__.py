@@ -2,13 +2,12 @@
 
 from .asyrp import sample_asyrp
 from .bank_recording import Recording, Trajectories, bank_folder, record_banks, sampling_recipe, source_of
-from .baseline import Baseline, BaselinePass
-from .classifier import Classifier, load_classifier
+from .baseline import BaselinePass
+from .classifier import load_classifier
 from .clip import similarities, text_embedding
 from .decoding import decoded
-from .edits import Injection
 from .fingerprint import digest, model_digest, weights_fingerprint
-from .injection import Patch, inject, substitute
+from .injection import inject, substitute
 from .inversion import (
     Inversion,
     InvertedNoise,
@@ -30,17 +29,16 @@ from .listings import (
     score_file,
     score_files,
 )
-from .objective import Objective, classifier_objective, text_objective
+from .objective import classifier_objective, text_objective
 from .paths import DIRECTIONS, register_folders
 from .pixel_ddpm import find_files, load_ddpm
 from .progress import Progress, finder_progress
-from .recorder import Recorder, record
+from .recorder import record
 from .replacements import register_replacements
 from .routes import register_pages
 from .sampling import sample, seed_range, single_latent
-from .site import model_family, require_bottleneck, require_fit
+from .site import model_family, require_bottleneck
 from .split_passes import visit_at_sigmas, visit_steps
-from .split_unet import SplitUNet
 from .trainer import CONSTANT, EACH_TIMESTEP, Trainer, read_checkpoint, start_learner
 
 __all__ = [
@@ -49,19 +47,12 @@ __all__ = [
     "DEMO_MODEL",
     "DIRECTIONS",
     "EACH_TIMESTEP",
-    "Baseline",
     "BaselinePass",
-    "Classifier",
-    "Injection",
     "Inversion",
     "InvertedNoise",
     "JacobianSearch",
-    "Objective",
-    "Patch",
     "Progress",
-    "Recorder",
     "Recording",
-    "SplitUNet",
     "Trainer",
     "Trajectories",
     "bank_folder",
@@ -92,7 +83,6 @@ __all__ = [
     "register_pages",
     "register_replacements",
     "require_bottleneck",
-    "require_fit",
     "sample",
     "sample_asyrp",
     "sampling_recipe",

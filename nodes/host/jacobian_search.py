@@ -39,12 +39,10 @@ def pooled(mask: Tensor | None, size: tuple[int, int]) -> Tensor | None:
 class JacobianSearch:
     """Finds triplets at each sigma it is shown; lives for one sampling call."""
 
-    def __init__(self, model, count: int, protect_outside: int, mask: Tensor | None, seed: int):
+    def __init__(self, model, searches: int, count: int, protect_outside: int, mask: Tensor | None, seed: int):
         self.sampling = model.get_model_object("model_sampling")
         self.count, self.protect_outside, self.mask, self.seed = count, protect_outside, mask, seed
         self.found: list[tuple[float, float, Triplets]] = []
-
-    def expect(self, searches: int) -> None:
         self.done, self.total = 0, searches * (26 + 8 * self.count + 8 * self.protect_outside)  # about
         self.bar = comfy.utils.ProgressBar(self.total)
 

@@ -3,7 +3,7 @@
 Every schema asks for them, so folders are read again only when they have changed, as `folder_paths` does.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import folder_paths
@@ -28,13 +28,7 @@ def model_folders() -> dict[str, Path]:
 
 def model_folder(name: str) -> Path:
     """Folder of a model in the list. A name is never made into a path, so "../x" is merely unknown: `ValueError`."""
-    folders = model_folders()
-    if name not in folders:
-        raise ValueError(
-            f'got "{name}", wanted one of: {", ".join(folders)}. Put the diffusers folder into models/diffusers and '
-            "choose it from the list."
-        )
-    return folders[name]
+    return _chosen(name, model_folders(), "Put the diffusers folder into models/diffusers")
 
 
 def classifier_folders() -> dict[str, Path]:
@@ -49,13 +43,7 @@ def classifier_folders() -> dict[str, Path]:
 
 def classifier_folder(name: str) -> Path:
     """Folder of a classifier in the list. `ValueError` for a name that is not in it."""
-    folders = classifier_folders()
-    if name not in folders:
-        raise ValueError(
-            f'got "{name}", wanted one of: {", ".join(folders)}. Put its folder into models/hspace_classifiers and '
-            "choose it from the list."
-        )
-    return folders[name]
+    return _chosen(name, classifier_folders(), "Put its folder into models/hspace_classifiers")
 
 
 def score_files() -> dict[str, Path]:
@@ -70,13 +58,7 @@ def score_files() -> dict[str, Path]:
 
 def score_file(name: str) -> Path:
     """The file of this name in the list. A name is never made into a path: `ValueError` for any other."""
-    files = score_files()
-    if name not in files:
-        raise ValueError(
-            f'got the file "{name}", wanted one of: {", ".join(files) or "none is there"}. Put a .csv or .json file '
-            "into models/hspace_banks, press R and choose it."
-        )
-    return files[name]
+    return _chosen(name, score_files(), "Put a .csv or .json file into models/hspace_banks, press R")
 
 
 def direction_file(name: str) -> Path:
@@ -94,6 +76,13 @@ def free_path(path: Path, direction: Direction) -> Path:
         number += 1
         candidate = path.with_name(f"{path.stem} {number}{path.suffix}")
     return candidate
+
+
+def _chosen(name: str, listed: Mapping[str, Path], remedy: str) -> Path:
+    if name not in listed:
+        wanted = ", ".join(listed) or "none is there"
+        raise ValueError(f'got "{name}", wanted one of: {wanted}. {remedy} and choose it from the list.')
+    return listed[name]
 
 
 def _tables(folder: Path) -> Iterator[Path]:

@@ -5,7 +5,7 @@ from comfy_api.latest import io, ui
 from comfy_execution.graph import ExecutionBlocker
 
 from ...directions import Scores
-from ..ui import CATEGORY, HSpaceBank, HSpaceScores, contact_sheet, parse_numbers
+from ..ui import CATEGORY, VAE, HSpaceBank, HSpaceScores, contact_sheet, parse_numbers
 
 
 class HSpaceMarkExamples(io.ComfyNode):
@@ -20,7 +20,7 @@ class HSpaceMarkExamples(io.ComfyNode):
             search_aliases=["annotate", "label", "pick examples", "contact sheet", "by hand", "select"],
             inputs=[
                 HSpaceBank.Input("bank", tooltip="From Sample Bank."),
-                io.Vae.Input("vae", tooltip="Decodes the pictures."),
+                VAE,
                 io.String.Input(
                     "positive",
                     default="",

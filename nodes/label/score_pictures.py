@@ -5,7 +5,7 @@ from comfy_api.latest import io
 
 from ...directions import Scores, read_scores
 from ..host import decoded, score_file, score_files, similarities, text_embedding
-from ..ui import CATEGORY, CLIP, CLIP_VISION, DECODE_SIZE, HSpaceBank, HSpaceClassifier, HSpaceScores
+from ..ui import CATEGORY, CLIP, CLIP_VISION, DECODE_SIZE, VAE, HSpaceBank, HSpaceClassifier, HSpaceScores
 
 NO_FILE = "none found"
 
@@ -59,7 +59,7 @@ class HSpaceScorePictures(io.ComfyNode):
 
 def by_classifier_inputs() -> list[io.Input]:
     return [
-        io.Vae.Input("vae", tooltip="Decodes the pictures."),
+        VAE,
         HSpaceClassifier.Input("classifier", tooltip="From Load Classifier."),
         DECODE_SIZE,
     ]
@@ -67,7 +67,7 @@ def by_classifier_inputs() -> list[io.Input]:
 
 def by_text_inputs() -> list[io.Input]:
     return [
-        io.Vae.Input("vae", tooltip="Decodes the pictures."),
+        VAE,
         CLIP,
         CLIP_VISION,
         io.String.Input("text", default="a smiling face", tooltip="What a high score looks like."),

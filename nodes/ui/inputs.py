@@ -7,6 +7,11 @@ from comfy_api.latest import io
 
 from .types import HSpaceDirection
 
+UNET = io.Model.Input("model", tooltip="A UNet with a bottleneck: SD1.x, SD2.x, SDXL or a pixel DDPM.")
+POSITIVE = io.Conditioning.Input("positive", tooltip="As for the sampler.")
+NEGATIVE = io.Conditioning.Input("negative", tooltip="As for the sampler. Not used at cfg 1.")
+EMPTY_LATENT = io.Latent.Input("latent", tooltip="One empty latent: gives the size of the pictures.")
+VAE = io.Vae.Input("vae", tooltip="Decodes the pictures.")
 CFG = io.Float.Input(
     "cfg",
     default=1.0,

@@ -18,21 +18,14 @@ def line_plots(
     *,
     title: str,
     x_label: str,
-    marks: Mapping[str, tuple[float, float]] | None = None,
 ) -> Tensor:
-    """An IMAGE `(1, height, width, 3)`: a panel for each curve `(t,)`, side by side, the first x on the left.
-
-    `marks` are points `(x, y)` of the panels, shown by two dashed lines.
-    """
+    """An IMAGE `(1, height, width, 3)`: a panel for each curve `(t,)`, side by side, the first x on the left."""
     figure = _figure(3.6 * len(curves), 2.9)
     figure.suptitle(title, color=INK, fontsize=11, parse_math=False)
     for axis, (name, y), colour in zip(
         figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), (BLUE, ORANGE), strict=True
     ):
         axis.plot(x, y, "o-", color=colour, markersize=4, linewidth=1.6)
-        if marks:
-            axis.axvline(marks[name][0], color=INK, linestyle="--", linewidth=1)
-            axis.axhline(marks[name][1], color=INK, linestyle="--", linewidth=1)
         axis.set_title(name, fontsize=10, color=INK)
         known = y[torch.isfinite(y)].tolist()
         axis.set_ylim(min(0.0, *known) - 0.05 if known else 0.0, max(1.05, *known) * 1.05 if known else 1.0)

@@ -69,15 +69,15 @@ def test_bars_are_as_wide_as_wanted(plots):
     assert plots.bars({"h": [1.0]}, ["all"], title="t", width=777).shape[2] == 777
 
 
-def test_line_plots_mark_what_was_chosen(figures):
+def test_line_plots_have_a_panel_for_each_curve_as_sampling_goes(figures):
     x = torch.tensor([900.0, 600.0, 300.0])
     curves = {"predicted": torch.tensor([1.0, 0.5, 0.1]), "noisy": torch.tensor([2.0, 1.0, 0.4])}
-    marks = {"predicted": (450, 0.2), "noisy": (300, 0.5)}
-    figure = figures.line_plots(x, curves, title="t", x_label="timestep", marks=marks)
-    for axis, (chosen, threshold) in zip(figure.axes, marks.values(), strict=True):
-        _, upright, level = axis.lines
-        assert upright.get_xdata() == [chosen, chosen]
-        assert level.get_ydata() == [threshold, threshold]
+    figure = figures.line_plots(x, curves, title="t", x_label="timestep")
+    for axis, (name, y) in zip(figure.axes, curves.items(), strict=True):
+        (line,) = axis.lines
+        assert axis.get_title() == name
+        assert np.array_equal(line.get_xdata(), x) and np.array_equal(line.get_ydata(), y)
+        assert axis.get_xlim() == (900, 300)
 
 
 def test_the_card_shows_norms_and_the_layout_over_the_picture(figures):
