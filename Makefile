@@ -32,7 +32,7 @@ lint: install
 	@$(RUN) -m mypy
 
 test: lint
-	@$(RUN) -m pytest
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadgroup
 
 measure: install
 	@$(RUN) -m pytest -s tests/benchmarks/semantics.py

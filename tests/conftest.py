@@ -53,6 +53,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         leave_out("no ComfyUI found: run `make install` or set COMFYUI_PATH")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the plugin that reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The browser's tests come last. Run by two processes, the tests of a file stay together, and with them those of
+    `template_base`."""
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
+    for item in items:
+        shared = "template_base" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("templates" if shared else item.path.name))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if lines := left_out(terminalreporter.stats.get("skipped", [])):
         terminalreporter.write_sep("=", "LEFT OUT, so not tested on this machine", red=True, bold=True)
@@ -95,6 +105,12 @@ def faces(pack):
 def bank(faces, tmp_path_factory):
     """Twelve demo faces."""
     return faces.bank(tmp_path_factory.mktemp("banks"))
+
+
+@pytest.fixture(scope="session")
+def template_base(tmp_path_factory):
+    """Where the servers that run the templates keep banks and directions: sampled once, for the page as well."""
+    return tmp_path_factory.mktemp("template_base")
 
 
 @pytest.fixture(scope="module")

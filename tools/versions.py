@@ -44,8 +44,8 @@ def passes(version: str, arguments: list[str]) -> bool:
     """Whether the tests pass on this ComfyUI."""
     comfyui, python = install(version)
     print(f"\nComfyUI {version}", flush=True)
-    environment = {**os.environ, "COMFYUI_PATH": str(comfyui), "COMFYUI_PYTHON": str(python)}
-    command = [python, "-m", "pytest", "-m", "not browser", *arguments]
+    environment = {**os.environ, "COMFYUI_PATH": str(comfyui), "COMFYUI_PYTHON": str(python), "OMP_NUM_THREADS": "1"}
+    command = [python, "-m", "pytest", "-n", "2", "--dist", "loadgroup", "-m", "not browser", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
 
 

@@ -33,11 +33,11 @@ page_of_node = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(tmp_path_factory, template_base):
     # Beside a browser on two cores a second thread waits more than it works: 5 s a run against 8 to 120.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
-        with Server(tmp_path_factory.mktemp("output"), base=tmp_path_factory.mktemp("base")) as server:
+        with Server(tmp_path_factory.mktemp("output"), base=template_base) as server:
             yield server
 
 
@@ -203,9 +203,7 @@ def test_a_node_is_found_by_an_alias(object_info, frontend, path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["ComfyUI_h-space-main", "h-space-1.0.0", "h-space-main (1)", "h-space@1.0.0", "\u5fae\u7b11 h-space"]
-)
+@pytest.mark.parametrize("name", ["ComfyUI_h-space-main", "\u5fae\u7b11 h-space@1.0.0 (1)"])
 def test_help_pages_and_templates_open_under_another_name_of_the_folder(server, frontend, tmp_path, name):
     other = tmp_path / "custom_nodes" / name
     other.parent.mkdir()

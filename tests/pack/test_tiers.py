@@ -25,7 +25,7 @@ echo "make $* {REQUIRED}=${REQUIRED}" >> "$LOG"
 
 def without_chromium(path: Path, **changed: str) -> dict[str, str]:
     """This environment with no programs but those in `path`."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("CHROMIUM", REQUIRED)}
+    kept = {name: value for name, value in os.environ.items() if name not in ("CHROMIUM", REQUIRED, "PYTEST_ADDOPTS")}
     return {**kept, "PATH": str(path), **changed}
 
 

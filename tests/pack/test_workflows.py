@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tools.server import Server
 from tools.workflow import NOTES, to_prompt
 
 pytestmark = pytest.mark.server
@@ -15,6 +16,12 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
 NODES = sorted(path.stem for path in (ROOT / "web" / "docs").glob("*.md"))
 DEMO_SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, template_base):
+    with Server(tmp_path_factory.mktemp("output"), base=template_base) as server:
+        yield server
 
 
 def test_there_are_fourteen_workflows():
