@@ -32,7 +32,7 @@ lint: install
 	@$(RUN) -m mypy
 
 test: lint
-	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadgroup
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 measure: install
 	@$(RUN) -m pytest -s tests/benchmarks/semantics.py

@@ -55,12 +55,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before the plugin that reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The browser's tests come last. Run by two processes, the tests of a file stay together, and with them those of
-    `template_base`."""
-    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
-    for item in items:
-        shared = "template_base" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("templates" if shared else item.path.name))
+    """Of two processes one begins with the longest group: the templates on a server, then in the browser, which shares
+    `template_base`. The other tests stay together file by file."""
+    runs_templates = {item: "template_base" in getattr(item, "fixturenames", ()) for item in items}
+    for item, runs in runs_templates.items():
+        item.add_marker(pytest.mark.xdist_group("templates" if runs else item.path.name))
+    items.sort(key=lambda item: (not runs_templates[item], item.get_closest_marker("browser") is not None))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,6 +1,7 @@
 """What a machine cannot test: left out and said so, or a failure where every tier is required."""
 
 import os
+from importlib.util import find_spec
 from typing import NoReturn
 
 import pytest
@@ -13,6 +14,16 @@ def leave_out(why: str) -> NoReturn:
     if os.environ.get(REQUIRED):
         pytest.fail(f"{REQUIRED} is set, but {why}", pytrace=False)
     pytest.skip(why, allow_module_level=True)
+
+
+def require_browser() -> None:
+    """At the head of a file: leave its tests out where ComfyUI's page can't be opened."""
+    if find_spec("playwright") is None:
+        leave_out("the browser tier needs playwright: `pip install -r requirements-dev.txt`")
+    from tools.browser import find_chromium  # only where playwright is
+
+    if find_chromium() is None:
+        leave_out("the browser tier needs Chromium: `apt-get install chromium` on Debian, or set CHROMIUM to its path")
 
 
 def left_out(skipped: list[pytest.TestReport | pytest.CollectReport]) -> list[str]:

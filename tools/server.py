@@ -126,10 +126,22 @@ class Server:
             self._follow(events, prompt_id, report)
         finally:
             events.close()
-        history = json.loads(self.get(f"/history/{prompt_id}"))[prompt_id]
-        if history["status"]["status_str"] != "success":
-            raise RuntimeError(failure(history["status"]))
-        return history["outputs"]
+        return self.outputs(prompt_id)
+
+    def outputs(self, prompt_id: str) -> dict[str, Any]:
+        """The outputs of a prompt that has ended, by node id. A failed node is an error.
+
+        The server says that a prompt has ended a moment before it is in its history.
+        """
+        for _ in range(100):
+            history = json.loads(self.get(f"/history/{prompt_id}")).get(prompt_id)
+            if history:
+                if history["status"]["status_str"] != "success":
+                    raise RuntimeError(failure(history["status"]))
+                outputs: dict[str, Any] = history["outputs"]
+                return outputs
+            time.sleep(0.1)
+        raise RuntimeError(f"prompt {prompt_id} is not in the history: it has not ended, or was never queued")
 
     def _post_prompt(self, body: dict[str, Any]) -> str:
         request = Request(f"{self.url}/prompt", json.dumps(body).encode(), {"Content-Type": "application/json"})

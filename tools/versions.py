@@ -16,6 +16,8 @@ from tools.install import comfyui_requirements, fetch_comfyui, pip, stage
 
 PINS = {path.stem.partition("-")[2]: path for path in (ROOT / "tools").glob("comfyui-*.txt")}
 """By version."""
+TWO_PROCESSES = ("-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder")
+"""As `make test`."""
 FOLDER = ROOT / ".comfyui-versions"
 SHARED = "\n".join(entry for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages"))
 
@@ -45,7 +47,7 @@ def passes(version: str, arguments: list[str]) -> bool:
     comfyui, python = install(version)
     print(f"\nComfyUI {version}", flush=True)
     environment = {**os.environ, "COMFYUI_PATH": str(comfyui), "COMFYUI_PYTHON": str(python), "OMP_NUM_THREADS": "1"}
-    command = [python, "-m", "pytest", "-n", "2", "--dist", "loadgroup", "-m", "not browser", *arguments]
+    command = [python, "-m", "pytest", *TWO_PROCESSES, "-m", "not browser", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
 
 

@@ -1,35 +1,25 @@
-"""The pack in ComfyUI's own page: templates, nodes, help pages and pictures as a user in a browser meets them."""
+"""The templates in ComfyUI's own page: opened, run, saved and edited as a user in a browser does."""
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from tiers import leave_out
+from tiers import require_browser
 
 from tools.comfyui import ROOT
 from tools.server import Server
 from tools.workflow import to_prompt
 
-if find_spec("playwright") is None:
-    leave_out("the browser tier needs playwright: `pip install -r requirements-dev.txt`")
-from tools.browser import Frontend, find_chromium  # noqa: E402, only where playwright is
-
-if find_chromium() is None:
-    leave_out("the browser tier needs Chromium: `apt-get install chromium` on Debian, or set CHROMIUM to its path")
+require_browser()
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
 
 WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
-PAGES = sorted((ROOT / "web" / "docs").glob("*.md"))
 EDIT = ROOT / "example_workflows" / "Edit a face with a saved direction.json"
 EMPTY = {"nodes": [], "links": [], "groups": [], "version": 0.4}
-SHOWN = "() => document.querySelector('.node-help-content img')?.naturalWidth > 0"
-"""Whether the help page's picture has come."""
 SCREENSHOTS = ROOT / "output" / "browser"
 stem = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-page_of_node = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 
 
 @pytest.fixture(scope="module")
@@ -41,24 +31,8 @@ def server(tmp_path_factory, template_base):
             yield server
 
 
-@pytest.fixture(scope="module")
-def open_page(server):
-    with Frontend(server.url) as frontend:
-        yield frontend
-
-
-@pytest.fixture
-def frontend(open_page):
-    open_page.problems.clear()
-    return open_page
-
-
 def without_titles(prompt):
     return {node: {"class_type": entry["class_type"], "inputs": entry["inputs"]} for node, entry in prompt.items()}
-
-
-def heading(page: Path) -> str:
-    return page.read_text().splitlines()[0].removeprefix("# ")
 
 
 @pytest.fixture
@@ -86,7 +60,7 @@ def run(server, frontend) -> Path:
     server.queue(forget, {})
     files = set(server.folders["output"].rglob("*.png"))
     prompt_id = frontend.run()
-    path = picture(server, json.loads(server.get(f"/history/{prompt_id}"))[prompt_id]["outputs"])
+    path = picture(server, server.outputs(prompt_id))
     assert path not in files
     return path
 
@@ -142,9 +116,7 @@ def test_run_shows_the_pictures_on_the_nodes_in_both_renderings(server, frontend
 def test_run_makes_pictures_of_every_template(server, frontend, path):
     frontend.set_nodes2(False)
     frontend.load(json.loads(path.read_text()), path.stem)
-    prompt = frontend.run(seconds=500)
-    outputs = json.loads(server.get(f"/history/{prompt}"))[prompt]["outputs"]
-    assert server.pictures(outputs)
+    assert server.pictures(server.outputs(frontend.run(seconds=500)))
     assert frontend.complaints() == []
 
 
@@ -173,49 +145,3 @@ def test_without_the_inject_node_the_next_run_draws_the_base_image(server, one_f
     one_face.page.keyboard.press(keys)
     assert without_titles(one_face.prompt()) == without_titles(base)
     assert pixels(run(server, one_face)) == drawn
-
-
-@page_of_node
-def test_a_node_is_found_by_its_name_and_explains_itself(object_info, frontend, path):
-    info = object_info[path.stem]
-    frontend.set_nodes2(False)
-    frontend.load(EMPTY, "empty")
-    frontend.add_node(info["display_name"], info["display_name"])
-    (node,) = frontend.workflow()["nodes"]
-    assert node["type"] == path.stem
-    specs = info["input"].get("required", {}) | info["input"].get("optional", {})
-    # The sockets of an Autogrow input have names of their own, for which the frontend shows no tooltip.
-    for slot in [slot for slot, entry in enumerate(node["inputs"]) if entry["name"] in specs][:1]:
-        assert frontend.tooltip(slot) == specs[node["inputs"][slot]["name"]][1]["tooltip"]
-    page = frontend.open_help()
-    assert page.locator("h1").inner_text() == heading(path)
-    frontend.page.wait_for_function(SHOWN)
-    assert frontend.complaints() == []
-
-
-@page_of_node
-def test_a_node_is_found_by_an_alias(object_info, frontend, path):
-    info = object_info[path.stem]
-    frontend.set_nodes2(False)
-    frontend.load(EMPTY, "empty")
-    frontend.add_node(info["search_aliases"][0], info["display_name"])
-    assert [node["type"] for node in frontend.workflow()["nodes"]] == [path.stem]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["ComfyUI_h-space-main", "\u5fae\u7b11 h-space@1.0.0 (1)"])
-def test_help_pages_and_templates_open_under_another_name_of_the_folder(server, frontend, tmp_path, name):
-    other = tmp_path / "custom_nodes" / name
-    other.parent.mkdir()
-    other.symlink_to(ROOT)
-    with Server(tmp_path / "output", base=tmp_path) as second:
-        assert second.folder == name
-        try:
-            frontend.open(second.url)
-            frontend.add_node("Inject Direction", "Inject Direction")
-            assert frontend.open_help().locator("h1").inner_text() == "Inject Direction"
-            frontend.page.wait_for_function(SHOWN)
-            frontend.open_template(name, EDIT.stem)
-            assert frontend.complaints() == []
-        finally:
-            frontend.open(server.url)
