@@ -54,13 +54,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)  # before the plugin that reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of two processes one begins with the longest group: the templates on a server, then in the browser, which shares
-    `template_base`. The other tests stay together file by file."""
-    runs_templates = {item: "template_base" in getattr(item, "fixturenames", ()) for item in items}
-    for item, runs in runs_templates.items():
-        item.add_marker(pytest.mark.xdist_group("templates" if runs else item.path.name))
-    items.sort(key=lambda item: (not runs_templates[item], item.get_closest_marker("browser") is not None))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of two processes each takes a file at a time, the longest first: the browser's. What the browser runs is not run
+    by the server alone as well."""
+    items.sort(key=lambda item: not item.get_closest_marker("browser"))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(item.path.name))
+    if items[0].get_closest_marker("browser") and "not browser" not in config.option.markexpr:
+        again = [item for item in items if item.get_closest_marker("unless_browser")]
+        config.hook.pytest_deselected(items=again)
+        items[:] = [item for item in items if item not in again]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -105,12 +108,6 @@ def faces(pack):
 def bank(faces, tmp_path_factory):
     """Twelve demo faces."""
     return faces.bank(tmp_path_factory.mktemp("banks"))
-
-
-@pytest.fixture(scope="session")
-def template_base(tmp_path_factory):
-    """Where the servers that run the templates keep banks and directions: sampled once, for the page as well."""
-    return tmp_path_factory.mktemp("template_base")
 
 
 @pytest.fixture(scope="module")

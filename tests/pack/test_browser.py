@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from drawn import require_drawn
 from PIL import Image
 from tiers import require_browser
 
@@ -23,11 +24,11 @@ stem = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, template_base):
+def server(tmp_path_factory):
     # Beside a browser on two cores a second thread waits more than it works: 5 s a run against 8 to 120.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
-        with Server(tmp_path_factory.mktemp("output"), base=template_base) as server:
+        with Server(tmp_path_factory.mktemp("output"), base=tmp_path_factory.mktemp("base")) as server:
             yield server
 
 
@@ -116,7 +117,7 @@ def test_run_shows_the_pictures_on_the_nodes_in_both_renderings(server, frontend
 def test_run_makes_pictures_of_every_template(server, frontend, path):
     frontend.set_nodes2(False)
     frontend.load(json.loads(path.read_text()), path.stem)
-    assert server.pictures(server.outputs(frontend.run(seconds=500)))
+    require_drawn(server.pictures(server.outputs(frontend.run(seconds=500))))
     assert frontend.complaints() == []
 
 
