@@ -1,0 +1,61 @@
+"""Put what `train_vae.py` and `train.py` made into one file of half precision, laid out as Stable Diffusion 1.x.
+
+    python demo/prompted/export.py --vae OUT/vae.safetensors --state OUT/training_state.safetensors
+
+Only the rows of known tokens are kept; the last row stands for all others.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from faces import render_batch
+from networks import TEXT, UNET, VAE, build_vae
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch.nn import functional
+from train import UNKNOWN, Words
+
+TARGET = Path(__file__).with_name("faces.safetensors")
+_UNET, _TEXT, _VAE = "model.diffusion_model.", "cond_stage_model.clip_l.transformer.", "first_stage_model."
+_WORDS = f"{_TEXT}text_model.embeddings.token_embedding.weight"
+
+
+def latent_colours(vae_weights: dict[str, torch.Tensor]) -> list[list[float]]:
+    """For previews: the colour of a latent, a row for each channel and one to add, by least squares on 200 faces."""
+    vae = build_vae().eval()
+    vae.load_state_dict(vae_weights)
+    pictures = torch.from_numpy(render_batch(200, 5)[0]).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.inference_mode():
+        latents = vae.quant_conv(vae.encoder(pictures))[:, :4].permute(0, 2, 3, 1).reshape(-1, 4)
+    colours = functional.avg_pool2d(pictures, 2).permute(0, 2, 3, 1).reshape(-1, 3)
+    rows = torch.linalg.lstsq(torch.cat([latents, torch.ones(len(latents), 1)], 1), colours).solution
+    return [[round(value, 4) for value in row] for row in rows.tolist()]
+
+
+def export(vae_file: Path, state: Path, target: Path) -> None:
+    vae, known = load_file(vae_file), torch.tensor(Words().known)
+    tensors = {f"{_VAE}{name}": weight for name, weight in vae.items()}
+    with safe_open(state, "pt") as saved:
+        for name in saved.keys():  # noqa: SIM118, it has no other
+            if name.startswith("average.unet."):
+                tensors[_UNET + name.removeprefix("average.unet.")] = saved.get_tensor(name)
+            if name.startswith("average.text."):
+                within = name.removeprefix("average.text.").removeprefix("text_model.")
+                tensors[f"{_TEXT}text_model.{within}"] = saved.get_tensor(name)
+        step = saved.metadata()["step"]
+    tensors[_WORDS] = tensors[_WORDS][torch.cat([known, torch.tensor([UNKNOWN])])]
+    tensors[f"{_TEXT}text_projection.weight"] = torch.eye(TEXT["hidden_size"])
+    tensors = {name: weight.half().contiguous() for name, weight in tensors.items()} | {"known_tokens": known}
+    settings = {"unet": UNET, "text": TEXT, "vae": VAE, "latent_rgb": latent_colours(vae)}
+    save_file(tensors, target, metadata={"format": "pt", "settings": json.dumps(settings), "steps": step})
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vae", type=Path, required=True)
+    parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=TARGET)
+    options = parser.parse_args()
+    export(options.vae, options.state, options.out)

@@ -1,0 +1,172 @@
+"""Train the UNet and the text encoder of the prompted faces, plainly: nothing is dropped but words.
+
+    python demo/prompted/train.py --vae OUT/vae.safetensors --steps 4000 --out OUT
+
+A v-prediction model on Stable Diffusion's noise schedule. Started again, it goes on from its last saved state.
+"""
+
+import argparse
+import copy
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from captions import caption
+from faces import ATTRIBUTES, render_batch
+from networks import build_text_encoder, build_unet, build_vae, tokenizer
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+BATCH = 16
+LEARNING_RATE = 1e-3
+FACES = 32_000
+SAVE_EVERY = 250
+UNKNOWN = 0
+"""The token whose row stands for every token that no caption has."""
+
+ALPHAS = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, 0).float()
+
+
+def learning_rate(step: int, steps: int) -> float:
+    return LEARNING_RATE * min(1.0, (step + 1) / 100) * min(1.0, (steps - step) / (0.5 * steps))
+
+
+class Words:
+    """Captions as tokens. A token that is in no caption of a large sample is `UNKNOWN`."""
+
+    def __init__(self):
+        self.tokenizer = tokenizer()
+        rng = np.random.default_rng(0)
+        _, attributes = render_batch(64, 0)
+        faces = [dict(zip(ATTRIBUTES, row, strict=True)) for row in attributes]
+        texts = [caption(faces[i % 64], rng) for i in range(40_000)]
+        self.known = sorted({token for ids in self.tokenizer(texts)["input_ids"] for token in ids})
+
+    def tokens(self, texts: list[str], rng: np.random.Generator) -> torch.Tensor:
+        """`(n, 77)`; now and then an unknown token is put in, so that it learns to do no harm."""
+        out = torch.full((len(texts), 77), 49407)
+        for row, ids in zip(out, self.tokenizer(texts)["input_ids"], strict=True):
+            while rng.random() < 0.2:
+                ids.insert(rng.integers(1, len(ids)), UNKNOWN)
+            row[: len(ids)] = torch.tensor(ids[:77])
+        return out
+
+
+class Faces:
+    """Latents of drawn faces `(n, 4, 32, 32)` and what is true of them, kept in a file once made."""
+
+    def __init__(self, vae_file: Path, cache: Path):
+        if not cache.exists():
+            self._draw(vae_file, cache)
+        held = load_file(cache)
+        self.latents, self.attributes = held["latents"], held["attributes"].numpy()
+
+    @staticmethod
+    @torch.inference_mode()
+    def _draw(vae_file: Path, cache: Path) -> None:
+        vae = build_vae().eval()
+        vae.load_state_dict(load_file(vae_file))
+        latents, attributes = [], []
+        for seed in range(FACES // 250):
+            pictures, truth = render_batch(250, 777_000 + seed)
+            x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+            latents += [vae.quant_conv(vae.encoder(part))[:, :4].half() for part in x.split(50)]
+            attributes.append(torch.from_numpy(truth))
+        save_file({"latents": torch.cat(latents), "attributes": torch.cat(attributes)}, cache)
+
+    def batch(self, rng: np.random.Generator) -> tuple[torch.Tensor, list[str]]:
+        chosen = rng.integers(len(self.latents), size=BATCH)
+        truths = [dict(zip(ATTRIBUTES, self.attributes[i], strict=True)) for i in chosen]
+        return self.latents[chosen].float(), [caption(truth, rng) for truth in truths]
+
+
+class Training:
+    """UNet and text encoder, their running average and the optimiser: what a checkpoint holds."""
+
+    def __init__(self, faces: Faces, words: Words, steps: int):
+        torch.manual_seed(0)
+        self.networks = nn.ModuleDict({"unet": build_unet(), "text": build_text_encoder()}).train()
+        self.average = copy.deepcopy(self.networks).eval().requires_grad_(False)
+        self.parameters = dict(self.networks.named_parameters())
+        self.optimiser = torch.optim.AdamW(self.parameters.values(), weight_decay=1e-4, betas=(0.9, 0.99), fused=True)
+        self.faces, self.words, self.steps = faces, words, steps
+        self.step, self.seconds = 0, 0.0
+
+    def loss(self) -> torch.Tensor:
+        """Mean squared error of v on the batch that belongs to this step, its timesteps spread evenly."""
+        torch.manual_seed(self.step)
+        rng = np.random.default_rng(self.step)
+        latents, texts = self.faces.batch(rng)
+        timesteps = ((torch.arange(BATCH) + torch.rand(1)) / BATCH * 1000).long()
+        alpha = ALPHAS[timesteps].view(-1, 1, 1, 1)
+        noise = torch.randn_like(latents)
+        noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+        wanted = alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
+        context = self.networks["text"](self.words.tokens(texts, rng))[0]
+        return (self.networks["unet"](noisy, timesteps, context=context) - wanted).square().mean()
+
+    def advance(self) -> float:
+        started = time.perf_counter()
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.step, self.steps)
+        loss = self.loss()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        self.step += 1
+        decay = min(0.998, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            averages = [self.average.get_parameter(name) for name in self.parameters]
+            torch._foreach_lerp_(averages, list(self.parameters.values()), 1 - decay)
+        self.seconds += time.perf_counter() - started
+        return loss.item()
+
+    def save(self, file: Path) -> None:
+        tensors = {}
+        for name, parameter in self.parameters.items():
+            moments = self.optimiser.state[parameter]
+            tensors |= {f"now.{name}": parameter.data, f"average.{name}": self.average.get_parameter(name)}
+            tensors |= {f"first.{name}": moments["exp_avg"], f"second.{name}": moments["exp_avg_sq"]}
+        partial = file.with_suffix(".partial")
+        save_file(tensors, partial, metadata={"step": str(self.step), "seconds": str(self.seconds)})
+        partial.rename(file)
+
+    def resume(self, file: Path) -> None:
+        with safe_open(file, "pt") as saved:
+            self.step, self.seconds = int(saved.metadata()["step"]), float(saved.metadata()["seconds"])
+            for name, parameter in self.parameters.items():
+                parameter.data.copy_(saved.get_tensor(f"now.{name}"))
+                self.average.get_parameter(name).copy_(saved.get_tensor(f"average.{name}"))
+                self.optimiser.state[parameter] = {
+                    "step": torch.tensor(float(self.step)),
+                    "exp_avg": saved.get_tensor(f"first.{name}"),
+                    "exp_avg_sq": saved.get_tensor(f"second.{name}"),
+                }
+
+
+def train(vae_file: Path, steps: int, out: Path) -> None:
+    training = Training(Faces(vae_file, out / "faces.safetensors"), Words(), steps)
+    state = out / "training_state.safetensors"
+    if state.exists():
+        training.resume(state)
+    losses = []
+    while training.step < steps:
+        losses.append(training.advance())
+        if training.step % 100 == 0:
+            mean = sum(losses[-100:]) / len(losses[-100:])
+            print(f"{training.step} loss {mean:.4f}, {training.seconds / 60:.1f} min", flush=True)
+        if training.step % SAVE_EVERY == 0 or training.step == steps:
+            training.save(state)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vae", type=Path, required=True, help="what train_vae.py made")
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    train(options.vae, options.steps, options.out)
