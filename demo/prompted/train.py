@@ -1,6 +1,6 @@
 """Train the UNet and the text encoder of the prompted faces, plainly: nothing is dropped but words.
 
-    python demo/prompted/train.py --vae OUT/vae.safetensors --steps 4000 --out OUT
+    python demo/prompted/train.py --steps 4000 --out OUT
 
 A v-prediction model on Stable Diffusion's noise schedule. Started again, it goes on from its last saved state.
 """
@@ -164,7 +164,8 @@ def train(vae_file: Path, steps: int, out: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vae", type=Path, required=True, help="what train_vae.py made")
+    made = Path(__file__).with_name("vae.safetensors")
+    parser.add_argument("--vae", type=Path, default=made, help="what train_vae.py made")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()

@@ -1,6 +1,6 @@
 """Train the VAE of the prompted faces: 64x64 pictures to 4x32x32 latents and back.
 
-    python demo/prompted/train_vae.py --steps 2000 --out OUT
+    python demo/prompted/train_vae.py --steps 1800 --out OUT
 
 Latents are standardised by batch normalisation, then disturbed by noise that the decoder learns to take away, so that
 what a denoiser leaves behind does not show. At the end the normalisation is folded into the last layer of the encoder.
@@ -78,7 +78,7 @@ def train(steps: int, out: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=1800)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
