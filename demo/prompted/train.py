@@ -74,7 +74,7 @@ class Faces:
             x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
             latents += [vae.quant_conv(vae.encoder(part))[:, :4].half() for part in x.split(50)]
             attributes.append(torch.from_numpy(truth))
-        save_file({"latents": torch.cat(latents), "attributes": torch.cat(attributes)}, cache)
+        save_file({"latents": torch.cat(latents).contiguous(), "attributes": torch.cat(attributes)}, cache)
 
     def batch(self, rng: np.random.Generator) -> tuple[torch.Tensor, list[str]]:
         chosen = rng.integers(len(self.latents), size=BATCH)
