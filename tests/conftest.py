@@ -60,7 +60,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: not item.get_closest_marker("browser"))
     for item in items:
         item.add_marker(pytest.mark.xdist_group(item.path.name))
-    if items[0].get_closest_marker("browser") and "not browser" not in config.option.markexpr:
+    in_browser = any(item.get_closest_marker("browser") for item in items)
+    if in_browser and "not browser" not in config.option.markexpr:
         again = [item for item in items if item.get_closest_marker("unless_browser")]
         config.hook.pytest_deselected(items=again)
         items[:] = [item for item in items if item not in again]

@@ -1,6 +1,6 @@
 """Put what `train_vae.py` and `train.py` made into one file of half precision, laid out as Stable Diffusion 1.x.
 
-    python demo/prompted/export.py --vae OUT/vae.safetensors --state OUT/training_state.safetensors
+    python demo/prompted/export.py --state OUT/training_state.safetensors
 
 Only the rows of known tokens are kept; the last row stands for all others.
 """
@@ -10,8 +10,9 @@ import json
 from pathlib import Path
 
 import torch
+from classifier import to_tensor
 from faces import render_batch
-from networks import TEXT, UNET, VAE, build_vae
+from networks import TEXT, UNET, VAE, build_vae, encoded
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
@@ -26,9 +27,9 @@ def latent_colours(vae_weights: dict[str, torch.Tensor]) -> list[list[float]]:
     """For previews: the colour of a latent, a row for each channel and one to add, by least squares on 200 faces."""
     vae = build_vae().eval()
     vae.load_state_dict(vae_weights)
-    pictures = torch.from_numpy(render_batch(200, 5)[0]).permute(0, 3, 1, 2).float() / 127.5 - 1
+    pictures = to_tensor(render_batch(200, 5)[0])
     with torch.inference_mode():
-        latents = vae.quant_conv(vae.encoder(pictures))[:, :4].permute(0, 2, 3, 1).reshape(-1, 4)
+        latents = encoded(vae, pictures).permute(0, 2, 3, 1).reshape(-1, 4)
     colours = functional.avg_pool2d(pictures, 2).permute(0, 2, 3, 1).reshape(-1, 3)
     rows = torch.linalg.lstsq(torch.cat([latents, torch.ones(len(latents), 1)], 1), colours).solution
     return [[round(value, 4) for value in row] for row in rows.tolist()]
@@ -54,7 +55,7 @@ def export(vae_file: Path, state: Path, target: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vae", type=Path, required=True)
+    parser.add_argument("--vae", type=Path, default=TARGET.with_name("vae.safetensors"))
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=TARGET)
     options = parser.parse_args()

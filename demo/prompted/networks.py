@@ -11,7 +11,7 @@ import comfy.ops  # noqa: E402
 from comfy.ldm.models.autoencoder import AutoencoderKL  # noqa: E402
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel  # noqa: E402
 from comfy.sd1_clip import SDTokenizer  # noqa: E402
-from torch import nn  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer  # noqa: E402
 
 UNET = {
@@ -85,6 +85,12 @@ def build_text_encoder() -> CLIPTextModel:
 def build_vae() -> AutoencoderKL:
     """0.6 million parameters."""
     return _initialised(AutoencoderKL(**VAE))
+
+
+def encoded(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
+    """Latents `(n, 4, 32, 32)` of pictures `(n, 3, 64, 64)` in -1..1: the mean, which is all that is learnt."""
+    latents: Tensor = vae.quant_conv(vae.encoder(pictures))[:, : VAE["embed_dim"]]
+    return latents
 
 
 def tokenizer() -> CLIPTokenizer:

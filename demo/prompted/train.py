@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from captions import caption
+from classifier import to_tensor
 from faces import ATTRIBUTES, render_batch
-from networks import build_text_encoder, build_unet, build_vae, tokenizer
+from networks import build_text_encoder, build_unet, build_vae, encoded, tokenizer
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -71,8 +72,7 @@ class Faces:
         latents, attributes = [], []
         for seed in range(FACES // 250):
             pictures, truth = render_batch(250, 777_000 + seed)
-            x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
-            latents += [vae.quant_conv(vae.encoder(part))[:, :4].half() for part in x.split(50)]
+            latents += [encoded(vae, part).half() for part in to_tensor(pictures).split(50)]
             attributes.append(torch.from_numpy(truth))
         save_file({"latents": torch.cat(latents).contiguous(), "attributes": torch.cat(attributes)}, cache)
 

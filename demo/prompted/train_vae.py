@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 
 import torch
+from classifier import to_tensor
 from faces import render_batch
-from networks import build_vae
+from networks import build_vae, encoded
 from safetensors.torch import save_file
 from torch.nn import functional
 
@@ -26,7 +27,7 @@ NOISE = 0.15
 def pictures_of(step: int, whole: bool) -> torch.Tensor:
     """The batch that belongs to a step, `(n, 3, 64, 64)` in -1..1; or pieces of 32x32 of it, which are quicker."""
     pictures, _ = render_batch(BATCH, 10_000_000 + step)
-    x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+    x = to_tensor(pictures)
     top, left = torch.randint(33, (2,)).tolist()
     return x if whole else x[..., top : top + 32, left : left + 32]
 
@@ -60,7 +61,7 @@ def train(steps: int, out: Path) -> None:
         for group in optimiser.param_groups:
             group["lr"] = LEARNING_RATE * min(1, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / steps))
         pictures = pictures_of(step, whole=step >= 0.75 * steps)
-        latents = norm(vae.quant_conv(vae.encoder(pictures))[:, :4])
+        latents = norm(encoded(vae, pictures))
         strength = NOISE * torch.rand(BATCH, 1, 1, 1)
         decoded = vae.decoder(vae.post_quant_conv(latents + strength * torch.randn_like(latents)))
         loss = loss_of(decoded, pictures)

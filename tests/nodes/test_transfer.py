@@ -8,7 +8,7 @@ from models import sigmas
 
 pytestmark = pytest.mark.comfy
 
-SEEDS = range(500, 512)
+SEEDS = range(500, 516)
 
 
 @pytest.fixture(scope="module")
@@ -41,5 +41,5 @@ def effect(pack, nodes_of_pack):
 def test_a_direction_has_the_same_effect_with_other_samplers_and_step_counts(effect):
     reference = effect("demo pose.safetensors", "yaw", "euler", 10)
     assert abs(reference) > 0.5  # a quarter of the attribute's range: else there is nothing to compare
-    for sampler, steps in (("dpmpp_2m", 20), ("euler_ancestral", 30)):
+    for sampler, steps in (("dpmpp_2m", 20), ("euler_ancestral", 50)):
         assert 0.5 < effect("demo pose.safetensors", "yaw", sampler, steps) / reference < 2
