@@ -28,6 +28,9 @@ SETTINGS = {
 }
 # A help page in the user's language, before the one there is; a template without a picture, which tier 3 looks for.
 EXPECTED_404 = ("/en.md", ".jpg")
+# Asks a model hub, which ComfyUI forbids, how large the default workflow's models are, and hears so when it pleases. A
+# model that is missing in another workflow is said in a notice of the page besides.
+SIZES_OF_MODELS = "/assets/missingModelDownload-"
 
 ACTIVE = "app.extensionManager.workflow.activeWorkflow"
 LISTEN = """(seconds) => { window.ended = new Promise((resolve) => {
@@ -99,7 +102,7 @@ class Frontend:
 
     def _hear(self, message: ConsoleMessage) -> None:
         address = message.location.get("url", "")
-        if message.type == "error" and not address.endswith(EXPECTED_404):
+        if message.type == "error" and not address.endswith(EXPECTED_404) and SIZES_OF_MODELS not in address:
             self.problems.append(f"{message.text} ({address})")
 
     def complaints(self) -> list[str]:
