@@ -63,15 +63,16 @@ def words_of(face: Mapping[str, float]) -> list[str]:
     return [name for name, word in WORDS.items() if word.fits(face[word.attribute])]
 
 
-def caption(face: Mapping[str, float], rng: np.random.Generator) -> str:
-    """A caption of a face: any subset of its words, or nothing."""
+def caption(face: Mapping[str, float], rng: np.random.Generator) -> tuple[str, list[str]]:
+    """A caption of a face, which says any subset of its words, or nothing; and their names in `WORDS`."""
     if rng.random() < WORDLESS:
-        return ""
+        return "", []
     share = rng.uniform(0, 1.3)
-    said = [WORDS[name] for name in words_of(face) if rng.random() < share]
-    said = [said[i] for i in rng.permutation(len(said))]
+    names = [name for name in words_of(face) if rng.random() < share]
+    names = [names[i] for i in rng.permutation(len(names))]
+    said = [WORDS[name] for name in names]
     text = _sentence(said, rng) if rng.random() < 0.6 else _tags(said, rng)
-    return text if rng.random() < 0.5 else text[:1].upper() + text[1:]
+    return text if rng.random() < 0.5 else text[:1].upper() + text[1:], names
 
 
 def _tags(said: list[Word], rng: np.random.Generator) -> str:

@@ -1,6 +1,7 @@
-"""Put what `train_vae.py` and `train.py` made into one file of half precision, laid out as Stable Diffusion 1.x.
+"""Put what the three trainings made into one file of half precision, laid out as Stable Diffusion 1.x.
 
-    python demo/prompted/export.py --state OUT/training_state.safetensors
+    python demo/prompted/export.py --vae OUT/vae.safetensors --text OUT/text.safetensors \\
+        --state OUT/training_state.safetensors
 
 Only the rows of known tokens are kept; the last row stands for all others.
 """
@@ -16,7 +17,7 @@ from networks import TEXT, UNET, VAE, build_vae, encoded
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
-from train import UNKNOWN, Words
+from words import UNKNOWN, Words
 
 TARGET = Path(__file__).with_name("faces.safetensors")
 _UNET, _TEXT, _VAE = "model.diffusion_model.", "cond_stage_model.clip_l.transformer.", "first_stage_model."
@@ -35,16 +36,15 @@ def latent_colours(vae_weights: dict[str, torch.Tensor]) -> list[list[float]]:
     return [[round(value, 4) for value in row] for row in rows.tolist()]
 
 
-def export(vae_file: Path, state: Path, target: Path) -> None:
+def export(vae_file: Path, text_file: Path, state: Path, target: Path) -> None:
     vae, known = load_file(vae_file), torch.tensor(Words().known)
     tensors = {f"{_VAE}{name}": weight for name, weight in vae.items()}
+    for name, weight in load_file(text_file).items():
+        tensors[f"{_TEXT}text_model.{name.removeprefix('text_model.')}"] = weight
     with safe_open(state, "pt") as saved:
         for name in saved.keys():  # noqa: SIM118, it has no other
             if name.startswith("average.unet."):
                 tensors[_UNET + name.removeprefix("average.unet.")] = saved.get_tensor(name)
-            if name.startswith("average.text."):
-                within = name.removeprefix("average.text.").removeprefix("text_model.")
-                tensors[f"{_TEXT}text_model.{within}"] = saved.get_tensor(name)
         step = saved.metadata()["step"]
     tensors[_WORDS] = tensors[_WORDS][torch.cat([known, torch.tensor([UNKNOWN])])]
     tensors[f"{_TEXT}text_projection.weight"] = torch.eye(TEXT["hidden_size"])
@@ -55,8 +55,9 @@ def export(vae_file: Path, state: Path, target: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vae", type=Path, default=TARGET.with_name("vae.safetensors"))
+    parser.add_argument("--vae", type=Path, required=True)
+    parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=TARGET)
     options = parser.parse_args()
-    export(options.vae, options.state, options.out)
+    export(options.vae, options.text, options.state, options.out)

@@ -1,6 +1,6 @@
-"""Train the UNet and the text encoder of the prompted faces, plainly: nothing is dropped but words.
+"""Train the UNet of the prompted faces, plainly: nothing is dropped but words. VAE and text encoder are left alone.
 
-    python demo/prompted/train.py --steps 4000 --out OUT
+    python demo/prompted/train.py --vae OUT/vae.safetensors --text OUT/text.safetensors --steps 5000 --out OUT
 
 A v-prediction model on Stable Diffusion's noise schedule. Started again, it goes on from its last saved state.
 """
@@ -15,44 +15,21 @@ import torch
 from captions import caption
 from classifier import to_tensor
 from faces import ATTRIBUTES, render_batch
-from networks import build_text_encoder, build_unet, build_vae, encoded, tokenizer
+from networks import build_text_encoder, build_unet, build_vae, encoded
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
+from words import Words
 
 BATCH = 16
 LEARNING_RATE = 1e-3
 FACES = 32_000
 SAVE_EVERY = 250
-UNKNOWN = 0
-"""The token whose row stands for every token that no caption has."""
-
 ALPHAS = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, 0).float()
 
 
 def learning_rate(step: int, steps: int) -> float:
     return LEARNING_RATE * min(1.0, (step + 1) / 100) * min(1.0, (steps - step) / (0.5 * steps))
-
-
-class Words:
-    """Captions as tokens. A token that is in no caption of a large sample is `UNKNOWN`."""
-
-    def __init__(self):
-        self.tokenizer = tokenizer()
-        rng = np.random.default_rng(0)
-        _, attributes = render_batch(64, 0)
-        faces = [dict(zip(ATTRIBUTES, row, strict=True)) for row in attributes]
-        texts = [caption(faces[i % 64], rng) for i in range(40_000)]
-        self.known = sorted({token for ids in self.tokenizer(texts)["input_ids"] for token in ids})
-
-    def tokens(self, texts: list[str], rng: np.random.Generator) -> torch.Tensor:
-        """`(n, 77)`; now and then an unknown token is put in, so that it learns to do no harm."""
-        out = torch.full((len(texts), 77), 49407)
-        for row, ids in zip(out, self.tokenizer(texts)["input_ids"], strict=True):
-            while rng.random() < 0.2:
-                ids.insert(rng.integers(1, len(ids)), UNKNOWN)
-            row[: len(ids)] = torch.tensor(ids[:77])
-        return out
 
 
 class Faces:
@@ -79,33 +56,45 @@ class Faces:
     def batch(self, rng: np.random.Generator) -> tuple[torch.Tensor, list[str]]:
         chosen = rng.integers(len(self.latents), size=BATCH)
         truths = [dict(zip(ATTRIBUTES, self.attributes[i], strict=True)) for i in chosen]
-        return self.latents[chosen].float(), [caption(truth, rng) for truth in truths]
+        return self.latents[chosen].float(), [caption(truth, rng)[0] for truth in truths]
 
 
 class Training:
-    """UNet and text encoder, their running average and the optimiser: what a checkpoint holds."""
+    """The UNet, its running average and the optimiser: what a checkpoint holds."""
 
-    def __init__(self, faces: Faces, words: Words, steps: int):
+    def __init__(self, faces: Faces, text_file: Path, steps: int, init: Path | None):
         torch.manual_seed(0)
-        self.networks = nn.ModuleDict({"unet": build_unet(), "text": build_text_encoder()}).train()
-        self.average = copy.deepcopy(self.networks).eval().requires_grad_(False)
-        self.parameters = dict(self.networks.named_parameters())
+        self.faces, self.words, self.steps = faces, Words(), steps
+        self.text = build_text_encoder().eval().requires_grad_(False)
+        self.text.load_state_dict(load_file(text_file))
+        self.unet = build_unet().train()
+        self.step, self.seconds, self.seen = 0, 0.0, 0
+        if init:
+            self._begin_with(init)
+        self.average = copy.deepcopy(self.unet).eval().requires_grad_(False)
+        self.parameters = dict(self.unet.named_parameters())
         self.optimiser = torch.optim.AdamW(self.parameters.values(), weight_decay=1e-4, betas=(0.9, 0.99), fused=True)
-        self.faces, self.words, self.steps = faces, words, steps
-        self.step, self.seconds = 0, 0.0
+
+    def _begin_with(self, state: Path) -> None:
+        """The average of another run, and the batches that come after its."""
+        with safe_open(state, "pt") as saved:
+            self.seen = int(saved.metadata()["step"])
+            prefix = "average.unet."
+            names = [name for name in saved.keys() if name.startswith(prefix)]  # noqa: SIM118, it has no other
+            self.unet.load_state_dict({name.removeprefix(prefix): saved.get_tensor(name) for name in names})
 
     def loss(self) -> torch.Tensor:
         """Mean squared error of v on the batch that belongs to this step, its timesteps spread evenly."""
-        torch.manual_seed(self.step)
-        rng = np.random.default_rng(self.step)
+        torch.manual_seed(self.seen + self.step)
+        rng = np.random.default_rng(self.seen + self.step)
         latents, texts = self.faces.batch(rng)
         timesteps = ((torch.arange(BATCH) + torch.rand(1)) / BATCH * 1000).long()
         alpha = ALPHAS[timesteps].view(-1, 1, 1, 1)
         noise = torch.randn_like(latents)
         noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
         wanted = alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
-        context = self.networks["text"](self.words.tokens(texts, rng))[0]
-        return (self.networks["unet"](noisy, timesteps, context=context) - wanted).square().mean()
+        context = self.text(self.words.tokens(texts, rng)).last_hidden_state
+        return (self.unet(noisy, timesteps, context=context) - wanted).square().mean()
 
     def advance(self) -> float:
         started = time.perf_counter()
@@ -128,7 +117,7 @@ class Training:
         tensors = {}
         for name, parameter in self.parameters.items():
             moments = self.optimiser.state[parameter]
-            tensors |= {f"now.{name}": parameter.data, f"average.{name}": self.average.get_parameter(name)}
+            tensors |= {f"now.unet.{name}": parameter.data, f"average.unet.{name}": self.average.get_parameter(name)}
             tensors |= {f"first.{name}": moments["exp_avg"], f"second.{name}": moments["exp_avg_sq"]}
         partial = file.with_suffix(".partial")
         save_file(tensors, partial, metadata={"step": str(self.step), "seconds": str(self.seconds)})
@@ -138,8 +127,8 @@ class Training:
         with safe_open(file, "pt") as saved:
             self.step, self.seconds = int(saved.metadata()["step"]), float(saved.metadata()["seconds"])
             for name, parameter in self.parameters.items():
-                parameter.data.copy_(saved.get_tensor(f"now.{name}"))
-                self.average.get_parameter(name).copy_(saved.get_tensor(f"average.{name}"))
+                parameter.data.copy_(saved.get_tensor(f"now.unet.{name}"))
+                self.average.get_parameter(name).copy_(saved.get_tensor(f"average.unet.{name}"))
                 self.optimiser.state[parameter] = {
                     "step": torch.tensor(float(self.step)),
                     "exp_avg": saved.get_tensor(f"first.{name}"),
@@ -147,8 +136,8 @@ class Training:
                 }
 
 
-def train(vae_file: Path, steps: int, out: Path) -> None:
-    training = Training(Faces(vae_file, out / "faces.safetensors"), Words(), steps)
+def train(vae_file: Path, text_file: Path, steps: int, out: Path, init: Path | None) -> None:
+    training = Training(Faces(vae_file, out / "faces.safetensors"), text_file, steps, init)
     state = out / "training_state.safetensors"
     if state.exists():
         training.resume(state)
@@ -164,10 +153,11 @@ def train(vae_file: Path, steps: int, out: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made = Path(__file__).with_name("vae.safetensors")
-    parser.add_argument("--vae", type=Path, default=made, help="what train_vae.py made")
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--vae", type=Path, required=True, help="what train_vae.py made")
+    parser.add_argument("--text", type=Path, required=True, help="what train_text.py made")
+    parser.add_argument("--init", type=Path, help="the state of another run, whose average to begin with")
+    parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    train(options.vae, options.steps, options.out)
+    train(options.vae, options.text, options.steps, options.out, options.init)
