@@ -6,6 +6,7 @@ the folder as ComfyUI does: `importlib.import_module("hspace_pack.nodes.host")`.
 
 import importlib
 import importlib.util
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -29,11 +30,12 @@ BASE = tempfile.TemporaryDirectory(prefix="hspace-tests-")
 
 
 def start_comfyui(comfyui: Path) -> None:
-    """Put ComfyUI on the path as its main.py would be, run with `--cpu`."""
+    """Put ComfyUI on the path as its main.py would be, run with what HSPACE_COMFYUI_ARGS says, `--cpu` if nothing."""
     sys.path.insert(0, str(comfyui))
     import comfy.options
 
-    arguments, sys.argv = sys.argv, ["main.py", "--cpu", "--base-directory", BASE.name]
+    chosen = os.environ.get("HSPACE_COMFYUI_ARGS", "--cpu").split()
+    arguments, sys.argv = sys.argv, ["main.py", *chosen, "--base-directory", BASE.name]
     comfy.options.enable_args_parsing()
     import comfy.cli_args  # noqa: F401, it reads sys.argv now and never again
 
@@ -103,6 +105,14 @@ def faces(pack):
     from demo_faces import DemoFaces
 
     return DemoFaces(pack)
+
+
+@pytest.fixture(scope="session")
+def words(pack):
+    """The demo faces that listen to words."""
+    from prompted_faces import PromptedFaces
+
+    return PromptedFaces(pack)
 
 
 @pytest.fixture(scope="session")
