@@ -43,8 +43,8 @@ def export(vae_file: Path, text_file: Path, state: Path, target: Path) -> None:
         tensors[f"{_TEXT}text_model.{name.removeprefix('text_model.')}"] = weight
     with safe_open(state, "pt") as saved:
         for name in saved.keys():  # noqa: SIM118, it has no other
-            if name.startswith("average.unet."):
-                tensors[_UNET + name.removeprefix("average.unet.")] = saved.get_tensor(name)
+            if name.startswith("average."):
+                tensors[_UNET + name.removeprefix("average.")] = saved.get_tensor(name)
         step = saved.metadata()["step"]
     tensors[_WORDS] = tensors[_WORDS][torch.cat([known, torch.tensor([UNKNOWN])])]
     tensors[f"{_TEXT}text_projection.weight"] = torch.eye(TEXT["hidden_size"])

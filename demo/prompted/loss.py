@@ -1,6 +1,6 @@
-"""Draw the losses that runs of `train.py` have printed, one after the other.
+"""Draw the losses that runs of a training have printed, one after the other.
 
-python demo/prompted/loss.py FIRST/train.log SECOND/train.log
+python demo/prompted/loss.py FIRST.log SECOND.log --out loss.png
 """
 
 import argparse
@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 LINE = re.compile(r"^(\d+) loss ([\d.]+)", re.MULTILINE)
 
 
-def draw_losses(logs: Sequence[Path], target: Path) -> None:
+def draw_losses(logs: Sequence[Path], batch: int, target: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
     before = 0
     for log in logs:
@@ -25,7 +25,7 @@ def draw_losses(logs: Sequence[Path], target: Path) -> None:
         printed = {before + int(step): float(loss) for step, loss in LINE.findall(log.read_text())}
         axes.semilogy(list(printed), list(printed.values()))
         before = max(printed)
-    axes.set(xlabel="steps of batch 16", ylabel="mean squared error of v")
+    axes.set(xlabel=f"steps of batch {batch}", ylabel="mean squared error")
     axes.grid(alpha=0.3, which="both")
     figure.savefig(target, dpi=110)
 
@@ -33,6 +33,7 @@ def draw_losses(logs: Sequence[Path], target: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("logs", type=Path, nargs="+")
+    parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("loss.png"))
     options = parser.parse_args()
-    draw_losses(options.logs, options.out)
+    draw_losses(options.logs, options.batch, options.out)

@@ -71,7 +71,7 @@ Not fewer than 64: normalised in 32 groups, each channel would be a group, and a
 
 def build_unet() -> UNetModel:
     """3.2 million parameters, nine blocks down and nine up, 64x8x8 at the bottleneck for a latent of 32x32."""
-    return _initialised(UNetModel(**UNET, operations=comfy.ops.disable_weight_init))
+    return initialised(UNetModel(**UNET, operations=comfy.ops.disable_weight_init))
 
 
 def build_text_encoder() -> CLIPTextModel:
@@ -79,12 +79,12 @@ def build_text_encoder() -> CLIPTextModel:
 
     transformers', whose weights have the names they have in ComfyUI: ComfyUI's own adds in place and can't be trained.
     """
-    return _initialised(CLIPTextModel(CLIPTextConfig(**TEXT)))
+    return initialised(CLIPTextModel(CLIPTextConfig(**TEXT)))
 
 
 def build_vae() -> AutoencoderKL:
     """0.6 million parameters."""
-    return _initialised(AutoencoderKL(**VAE))
+    return initialised(AutoencoderKL(**VAE))
 
 
 def encoded(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
@@ -98,10 +98,10 @@ def tokenizer() -> CLIPTokenizer:
     return SDTokenizer().tokenizer
 
 
-def _initialised(network: nn.Module) -> nn.Module:
+def initialised(network: nn.Module) -> nn.Module:
     """torch's own random weights: ComfyUI's layers leave them as the memory was."""
     for module in network.modules():
-        for kind in (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm):
+        for kind in (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm):
             if isinstance(module, kind):
                 kind.reset_parameters(module)
         if isinstance(module, nn.Embedding):
