@@ -109,18 +109,18 @@ def random_direction(pack, model, shape, *, seed: int = 0, scale: float = 1.0):
     )
 
 
-def controlnet():
-    """ComfyUI's own ControlNet for the tiny layout, with random weights: its residual at the middle is not zero."""
+def controlnet(layout: dict):
+    """ComfyUI's own ControlNet for a layout, with random weights: its residual at the middle is not zero."""
     import comfy.cldm.cldm
     import comfy.controlnet
     import comfy.ops
 
-    names = "model_channels", "num_res_blocks", "channel_mult", "context_dim", "num_heads"
-    layout = {name: TINY[name] for name in names}
-    network = comfy.cldm.cldm.ControlNet(
-        image_size=32, in_channels=4, hint_channels=3, use_spatial_transformer=True, legacy=False,
-        transformer_depth=[1, 1, 1, 0], transformer_depth_middle=1, operations=comfy.ops.disable_weight_init, **layout,
-    )  # fmt: skip
+    names = """
+        image_size in_channels model_channels num_res_blocks channel_mult context_dim num_heads use_spatial_transformer
+        legacy transformer_depth transformer_depth_middle
+    """
+    settings = {name: layout[name] for name in names.split()}
+    network = comfy.cldm.cldm.ControlNet(hint_channels=3, operations=comfy.ops.disable_weight_init, **settings)
     generator = torch.Generator().manual_seed(1)
     for weight in network.parameters():
         weight.data = 0.05 * torch.randn(weight.shape, generator=generator)

@@ -19,6 +19,7 @@ from .inversion import (
 )
 from .jacobian_search import JacobianSearch, pooled, steps_at
 from .listings import (
+    DEMO_CHECKPOINTS,
     DEMO_CLASSIFIER,
     DEMO_MODEL,
     classifier_folders,
@@ -33,6 +34,7 @@ from .objective import classifier_objective, text_objective
 from .paths import DIRECTIONS, register_folders
 from .pixel_ddpm import find_files, load_ddpm
 from .progress import Progress, finder_progress
+from .prompted_faces import load_prompted_faces
 from .recorder import record
 from .replacements import register_replacements
 from .routes import register_pages
@@ -43,6 +45,7 @@ from .trainer import CONSTANT, EACH_TIMESTEP, Trainer, read_checkpoint, start_le
 
 __all__ = [
     "CONSTANT",
+    "DEMO_CHECKPOINTS",
     "DEMO_CLASSIFIER",
     "DEMO_MODEL",
     "DIRECTIONS",
@@ -70,6 +73,7 @@ __all__ = [
     "invert_ddpm",
     "load_classifier",
     "load_ddpm",
+    "load_prompted_faces",
     "model_digest",
     "model_family",
     "model_folder",

@@ -100,26 +100,29 @@ def test_any_name_can_be_plotted(faces, bank, supervised, algebra, name):
     assert is_picture(algebra.HSpaceShowDirection.execute(a, others=numbered(b)).result[0])
 
 
-def find_from_prompts(supervised, model, count=5):
+SMILING, FROWNING = "portrait of a smiling person", "portrait of a frowning person"
+
+
+def find_from_prompts(supervised, words, count=5):
     import comfy.samplers
 
+    prompts = map(words.encode, (SMILING, FROWNING, ""))
     return supervised.HSpaceFindFromPrompts.execute(
-        model, conditioning(1), conditioning(2), conditioning(3), comfy.samplers.sampler_object("euler_ancestral"),
-        sigmas(model, 3), {"samples": torch.zeros(1, 4, 16, 16)}, " tone ", count, 10, 2, 2.0, "positive",
+        words.model, *prompts, comfy.samplers.sampler_object("euler_ancestral"), sigmas(words.model, 3), words.latent,
+        " tone ", count, 10, 2, 2.0, "positive",
     ).result  # fmt: skip
 
 
-def test_two_prompts_become_the_mean_difference_of_their_banks(faces, supervised, folder):
+def test_two_prompts_become_the_mean_difference_of_their_banks(faces, words, supervised, folder):
     import comfy.samplers
 
-    model = sd15()
-    direction, plot, info = find_from_prompts(supervised, model)
+    direction, plot, info = find_from_prompts(supervised, words)
     with_it, without = (
         faces.node("HSpaceSampleBank").execute(
-            model, prompt, conditioning(3), comfy.samplers.sampler_object("euler_ancestral"), sigmas(model, 3),
-            {"samples": torch.zeros(1, 4, 16, 16)}, f"apart {side}", 5, 10, 2, 2.0, "positive",
+            words.model, words.encode(text), words.encode(""), comfy.samplers.sampler_object("euler_ancestral"),
+            sigmas(words.model, 3), words.latent, f"apart {text}", 5, 10, 2, 2.0, "positive",
         ).result[0]
-        for side, prompt in enumerate((conditioning(1), conditioning(2)))
+        for text in (SMILING, FROWNING)
     )  # fmt: skip
     assert torch.equal(direction.timesteps, with_it.timesteps)
     for step in range(3):
@@ -132,9 +135,9 @@ def test_two_prompts_become_the_mean_difference_of_their_banks(faces, supervised
     assert len(list(folder.iterdir())) == 4
 
 
-def test_prompts_that_were_sampled_are_not_sampled_again(faces, supervised, folder, monkeypatch):
-    record, model = faces.module("nodes.host.bank_recording"), sd15()
-    first = find_from_prompts(supervised, model)[0]
+def test_prompts_that_were_sampled_are_not_sampled_again(faces, words, supervised, folder, monkeypatch):
+    record = faces.module("nodes.host.bank_recording")
+    first = find_from_prompts(supervised, words)[0]
     calls, sample = [], record.sample
 
     def counted(*args, **kwargs):
@@ -142,9 +145,9 @@ def test_prompts_that_were_sampled_are_not_sampled_again(faces, supervised, fold
         return sample(*args, **kwargs)
 
     monkeypatch.setattr(record, "sample", counted)
-    assert find_from_prompts(supervised, model)[0] == first
+    assert find_from_prompts(supervised, words)[0] == first
     assert not calls
-    find_from_prompts(supervised, model, count=6)
+    find_from_prompts(supervised, words, count=6)
     assert [list(seeds) for seeds in calls] == [[15], [15]]
 
 

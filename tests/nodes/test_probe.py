@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from models import sigmas
 
 from directions import norm_matched_noise, relative_distance, share_of_way
 
@@ -65,6 +66,18 @@ def test_the_demo_faces_follow_their_h_and_not_noise(probe):
     assert noise < 0.3
     assert info.startswith(f"0 to 1: given another picture's h, a picture goes {follows:.0%} of the way to it")
     assert sheet.shape[0] == 1
+
+
+@pytest.mark.comfy
+def test_faces_that_were_plainly_trained_follow_theirs_little(faces, words):
+    """As the swap of each attribute says (demo/prompted/README.md): the head turns, some hair goes along, no more."""
+    prompt, empty, steps = words.encode("portrait of a person"), words.encode(""), sigmas(words.model, 4)
+    with torch.inference_mode():
+        probed = faces.node("HSpaceProbe").execute(
+            words.model, prompt, empty, faces.euler, steps, words.latent, words.vae, "0-1", 2, 0, 3.0, 64
+        )
+    follows = probed.result[1]
+    assert 0.05 < follows < 0.4
 
 
 @pytest.mark.comfy

@@ -27,6 +27,7 @@ NODES = [
     "HSpaceLearnDirection",
     "HSpaceLoadClassifier",
     "HSpaceLoadDDPM",
+    "HSpaceLoadDemoFaces",
     "HSpaceLoadDirection",
     "HSpaceMarkExamples",
     "HSpaceOrthogonalise",
