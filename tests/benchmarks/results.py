@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import numpy as np
+
 
 def known(path: Path) -> dict:
     return json.loads(path.read_text()) if path.exists() else {}
@@ -20,6 +22,6 @@ def rounded(value, digits: int = 3):
             return {str(key): rounded(entry, digits) for key, entry in value.items()}
         case list() | tuple():
             return [rounded(entry, digits) for entry in value]
-        case float():
+        case float() | np.floating():
             return float(f"{value:.{digits}g}")
     return value

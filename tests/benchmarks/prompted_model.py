@@ -1,0 +1,111 @@
+"""The demo faces that listen to words, with their judge: what the benchmarks of text-to-image share."""
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cache, cached_property
+from pathlib import Path
+
+import torch
+from demo_faces import folder_of, node_classes
+from torch import Tensor
+
+ROOT = Path(__file__).parents[2]
+sys.path += [str(ROOT / "demo"), str(ROOT / "demo" / "prompted")]
+
+BATCH, STEPS, CFG = 32, 20, 3.0
+
+
+class PromptedModel:
+    def __init__(self, pack):
+        self.pack = pack
+        loader = node_classes(pack).HSpaceLoadDemoFaces
+        (self.name,) = loader.define_schema().inputs[0].options
+        self.model, self.clip, self.vae = loader.execute(self.name).result
+        self.model.model.to(memory_format=torch.channels_last)
+        self.host, self.directions = self.module("nodes.host"), self.module("directions")
+        self.host.register_folders()
+        self.judge = self.host.load_classifier("demo attributes (built in)")
+        self.empty = {"samples": torch.zeros(1, 4, 32, 32)}
+        self._encoded = cache(self._encode)
+
+    def module(self, name: str):
+        return importlib.import_module(f"{self.pack.__name__}.{name}")
+
+    def sigmas(self, steps: int, scheduler: str = "normal") -> Tensor:
+        from models import sigmas
+
+        return sigmas(self.model, steps, scheduler)
+
+    def prompts(self, texts: Sequence[str]) -> list:
+        """The conditioning in which every picture of a batch has a prompt of its own."""
+        return [[torch.cat([self._encoded(text) for text in texts]), {}]]
+
+    def _encode(self, text: str) -> Tensor:
+        return self.clip.encode_from_tokens(self.clip.tokenize(text))
+
+    @torch.no_grad()
+    def latents(
+        self, texts: Sequence[str], seeds: Sequence[int], *, model=None, cfg: float = CFG, steps: int = STEPS,
+        sampler=None, negative: str = "",
+    ) -> Tensor:  # fmt: skip
+        """Finished latents `(n, 4, 32, 32)`, each of its own prompt and seed, by euler or another sampler."""
+        import comfy.samplers
+
+        sample, parts = self.host.sample, []
+        for first in range(0, len(seeds), BATCH):
+            part = slice(first, first + BATCH)
+            parts.append(
+                sample(
+                    model or self.model,
+                    positive=self.prompts(texts[part]),
+                    negative=self.prompts([negative]),
+                    cfg=cfg,
+                    sampler=sampler or comfy.samplers.sampler_object("euler"),
+                    sigmas=self.sigmas(steps),
+                    latent=self.empty,
+                    seeds=seeds[part],
+                    on_step=lambda x0: None,
+                )  # fmt: skip
+            )
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def pictures(self, texts: Sequence[str], seeds: Sequence[int], **settings) -> Tensor:
+        """`(n, 64, 64, 3)` in 0..1."""
+        return torch.cat([self.vae.decode(part) for part in self.latents(texts, seeds, **settings).split(BATCH)])
+
+    @torch.no_grad()
+    def scores(self, pictures: Tensor) -> Tensor:
+        """The judge's `(n, 10)`, in the attributes' own units."""
+        return self.judge.scores(pictures)
+
+    @cached_property
+    def network(self):
+        """The judge outside ComfyUI."""
+        from attributes import AttributeClassifier
+
+        return AttributeClassifier.load(ROOT / "demo" / "classifier")
+
+    def features(self, pictures: Tensor) -> Tensor:
+        """What the judge sees of a face before it scores it, `(n, f)`."""
+        with torch.no_grad():
+            return self.network.features(pictures.movedim(-1, 1) * 2 - 1).flatten(1)
+
+    def recorded(self, folder, runs: Mapping[str, str], seeds: Sequence[int], *, cfg: float = CFG, steps: int = STEPS):
+        """A bank of `seeds` for each name and prompt."""
+        import comfy.samplers
+
+        shared = dict(
+            negative=self.prompts([""]), cfg=cfg, sampler=comfy.samplers.sampler_object("euler"),
+            sigmas=self.sigmas(steps),
+        )  # fmt: skip
+        settings = {name: dict(positive=self.prompts([text]), **shared) for name, text in runs.items()}
+        with folder_of("hspace_banks", folder):
+            return self.module("nodes.host.bank_recording").record_banks(
+                self.model, settings, latent=self.empty, seeds=seeds, batch_size=BATCH, branch="positive"
+            )
+
+    def scores_of(self, bank):
+        values = torch.cat([self.scores(self.vae.decode(part)) for part in bank.latents().split(BATCH)])
+        return self.directions.Scores(self.judge.columns, values, bank.seeds, bank.recipe, "demo classifier")

@@ -1,0 +1,69 @@
+"""docs/prompted.md: its words from docs/prompted.head.md, its tables from docs/prompted.json.
+
+python tests/benchmarks/prompted_page.py            (what peers.py and prompted_today.py end with)
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+DOCS = Path(__file__).parents[2] / "docs"
+PEERS, REAL = "peers ", "real pictures, "
+
+
+def write_page() -> None:
+    results = json.loads((DOCS / "prompted.json").read_text(encoding="utf-8"))
+    text = (DOCS / "prompted.head.md").read_text(encoding="utf-8")
+    tables = {"<!-- peers -->": peers(results), "<!-- finders -->": finders(results), "<!-- real -->": real(results)}
+    for mark, table in tables.items():
+        text = text.replace(mark, table)
+    (DOCS / "prompted.md").write_text(text, encoding="utf-8")
+
+
+def peers(results: Mapping[str, dict]) -> str:
+    """A row for each method, a column for each attribute; the seconds are those of the first."""
+    by_attribute = {name.removeprefix(PEERS): each for name, each in results.items() if name.startswith(PEERS)}
+    attributes = list(by_attribute)
+    rows = [["what moves it", *(name.replace("_", " ") for name in attributes), "seconds", "kB"]]
+    for method in next(iter(by_attribute.values())):
+        found = [by_attribute[attribute][method] for attribute in attributes]
+        seconds = found[0]["seconds"]
+        kilobytes = found[0]["bytes"] / 1000
+        rows.append([method, *map(_cell, found), f"{seconds:.0f}" if seconds else "-", f"{kilobytes:.0f}"])
+    return _table(rows)
+
+
+def _cell(found: Mapping[str, float]) -> str:
+    """Reach; off and identity where it has moved by one standard deviation."""
+    at_one = f"; {found['off']:.3f}, {found['identity']:.2f}" if "off" in found else ""
+    return f"{found['reach']:.2f}{at_one}"
+
+
+def finders(results: Mapping[str, dict]) -> str:
+    rows = [["found at the bottleneck by", "attribute", "strength 1", "strength 3"]]
+    for name, each in results.items():
+        if name.startswith("bottleneck, "):
+            moved = each["moved"][each["attribute"]]
+            sizes = [f"{value:+.2f}" for value in moved]
+            rows.append([name.removeprefix("bottleneck, "), each["attribute"].replace("_", " "), *sizes])
+    return _table(rows)
+
+
+def real(results: Mapping[str, dict]) -> str:
+    """A row for each way to invert: how the pictures come back, and how far a word and a direction move them."""
+    found = {name.removeprefix(REAL): each for name, each in results.items() if name.startswith(REAL)}
+    moved = next(iter(found.values()))["smile moved"]
+    rows = [["16 pictures it has not made, inverted by", "come back", *(f"smile: {name}" for name in moved)]]
+    for name, each in found.items():
+        came_back = each["info"].rpartition(" ")[2]
+        rows.append([name, came_back, *(f"{value:+.2f}" for value in each["smile moved"].values())])
+    return _table(rows)
+
+
+def _table(rows: list[list[str]]) -> str:
+    head, *body = ("| " + " | ".join(row) + " |" for row in rows)
+    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
+
+
+if __name__ == "__main__":
+    write_page()
