@@ -5,7 +5,6 @@ import copy
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
@@ -64,16 +63,8 @@ class CaptionedFaces(Dataset):
         return self.latents[torch.from_numpy(chosen)].float(), tokens
 
 
-@dataclass(frozen=True)
-class Texts:
-    """What the frozen text encoder makes of captions: of each token `(n, 77, 64)`, and of the whole `(n, 64)`."""
-
-    tokens: Tensor
-    pooled: Tensor
-
-
-Loss = Callable[[nn.Module, Tensor, Texts], Tensor]
-"""Of a network, clean latents and the texts of them."""
+Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""Of a network, clean latents, and what the frozen text encoder makes of their captions `(n, 77, 64)`."""
 
 
 class Training:
@@ -95,9 +86,8 @@ class Training:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, self.steps)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            said = self.text(tokens.to(self.device))
-            texts = Texts(said.last_hidden_state, said.pooler_output)
-            loss = self.loss(self.network, latents.to(self.device), texts)
+            context = self.text(tokens.to(self.device)).last_hidden_state
+            loss = self.loss(self.network, latents.to(self.device), context)
         loss.backward()
         nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
         self.optimiser.step()

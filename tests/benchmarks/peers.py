@@ -8,7 +8,6 @@ same random prompts: how far the attribute goes (in standard deviations, sd), an
 nine others have changed on average (off) and how far the face is from what it was (identity, 1 two different faces).
 """
 
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,12 +19,11 @@ import lora_slider
 import pytest
 import torch
 from prompted import prompts
-from prompted_model import ROOT, PromptedModel
-from results import remember
+from prompted_model import PromptedModel
+from prompted_page import PEERS, keep
 from safetensors.torch import save as serialised
 from torch import Tensor
 
-RESULTS = ROOT / "docs" / "prompted.json"
 WORDS = {
     "smile": ("smiling", "frowning"),
     "glasses": ("glasses", "no glasses"),
@@ -56,11 +54,10 @@ class Dial:
 class Bench:
     """The model, the fresh seeds, and what they are without an edit."""
 
-    def __init__(self, pack):
-        self.faces = PromptedModel(pack)
+    def __init__(self, pack, folder):
+        self.faces, self.folder = PromptedModel(pack), folder
         self.columns = list(self.faces.judge.columns)
-        several = self.draw(prompts(128, seed=5), range(5000, 5128))
-        self.sd = self.faces.scores(several).std(0)
+        self.sd = self.faces.spread(prompts(128, seed=5), STEPS)
         self.plain = cache(lambda attribute: self.draw(*self.fresh(attribute)))
 
     def draw(self, texts, seeds, **settings) -> Tensor:
@@ -69,9 +66,8 @@ class Bench:
     @cached_property
     def scored(self) -> tuple:
         """A bank of pictures of one plain prompt, their scores, and the seconds both took."""
-        started, folder = time.perf_counter(), tempfile.mkdtemp()
-        texts = {"plain": "portrait of a person"}
-        (bank,) = self.faces.recorded(folder, texts, range(2 * FOUND_IN), steps=STEPS)
+        started, texts = time.perf_counter(), {"plain": "portrait of a person"}
+        (bank,) = self.faces.recorded(self.folder, texts, range(2 * FOUND_IN), steps=STEPS)
         return bank, self.faces.scores_of(bank), time.perf_counter() - started
 
     def fresh(self, attribute: str) -> tuple[list[str], range]:
@@ -220,15 +216,14 @@ def regression(bench: Bench, attribute: str) -> Dial:
     """Find Direction (Scores) in pictures of one plain prompt, the nine others held."""
     bank, scores, recording = bench.scored
     started = time.perf_counter()
-    others = [name for name in bench.columns if name != attribute]
-    found = bench.faces.directions.find_from_scores(bank, scores, attribute, others=others).direction
+    found = bench.faces.direction_from_scores(bank, scores, attribute)
     seconds = recording + time.perf_counter() - started
     return injected(bench, attribute, "bottleneck: scores, others held", found, (1, 2, 4, 8), seconds)
 
 
 @pytest.fixture(scope="module")
-def bench(pack):
-    return Bench(pack)
+def bench(pack, tmp_path_factory):
+    return Bench(pack, tmp_path_factory.mktemp("banks"))
 
 
 @pytest.mark.parametrize("attribute", WORDS)
@@ -240,4 +235,4 @@ def test_what_moves_an_attribute(bench, attribute, tmp_path):
         table[dial.name] = judged = bench.judged(attribute, dial)
         at_one = " ".join(f"{name} {judged.get(name, float('nan')):.3f}" for name in ("strength", "off", "identity"))
         print(f"{attribute:12} {dial.name:40} reach {judged['reach']:5.2f}  at 1 sd: {at_one}", flush=True)
-    remember(RESULTS, f"peers {attribute}", table)
+    keep(f"{PEERS}{attribute}", table)

@@ -106,6 +106,15 @@ class PromptedModel:
                 self.model, settings, latent=self.empty, seeds=seeds, batch_size=BATCH, branch="positive"
             )
 
+    def spread(self, texts: Sequence[str], steps: int) -> Tensor:
+        """`(10,)`: the standard deviation of the scores of fresh pictures, the unit that effects are told in."""
+        return self.scores(self.pictures(texts, range(5000, 5000 + len(texts)), steps=steps)).std(0)
+
+    def direction_from_scores(self, bank, scores, attribute: str):
+        """By regression, the nine other attributes held."""
+        others = [name for name in self.judge.columns if name != attribute]
+        return self.directions.find_from_scores(bank, scores, attribute, others=others).direction
+
     def scores_of(self, bank):
         values = torch.cat([self.scores(self.vae.decode(part)) for part in bank.latents().split(BATCH)])
         return self.directions.Scores(self.judge.columns, values, bank.seeds, bank.recipe, "demo classifier")

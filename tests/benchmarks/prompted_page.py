@@ -1,14 +1,22 @@
 """docs/prompted.md: its words from docs/prompted.head.md, its tables from docs/prompted.json.
 
-python tests/benchmarks/prompted_page.py            (what peers.py and prompted_today.py end with)
+peers.py and prompted_today.py write it anew with each of their results.
 """
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from results import remember
+
 DOCS = Path(__file__).parents[2] / "docs"
-PEERS, REAL = "peers ", "real pictures, "
+PEERS, FINDERS, REAL = "peers ", "bottleneck, ", "real pictures, "
+
+
+def keep(part: str, result: dict) -> None:
+    """Put one part into the figures, and all of them into the page."""
+    remember(DOCS / "prompted.json", part, result)
+    write_page()
 
 
 def write_page() -> None:
@@ -42,10 +50,10 @@ def _cell(found: Mapping[str, float]) -> str:
 def finders(results: Mapping[str, dict]) -> str:
     rows = [["found at the bottleneck by", "attribute", "strength 1", "strength 3"]]
     for name, each in results.items():
-        if name.startswith("bottleneck, "):
+        if name.startswith(FINDERS):
             moved = each["moved"][each["attribute"]]
             sizes = [f"{value:+.2f}" for value in moved]
-            rows.append([name.removeprefix("bottleneck, "), each["attribute"].replace("_", " "), *sizes])
+            rows.append([name.removeprefix(FINDERS), each["attribute"].replace("_", " "), *sizes])
     return _table(rows)
 
 
@@ -63,7 +71,3 @@ def real(results: Mapping[str, dict]) -> str:
 def _table(rows: list[list[str]]) -> str:
     head, *body = ("| " + " | ".join(row) + " |" for row in rows)
     return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
-
-
-if __name__ == "__main__":
-    write_page()

@@ -7,13 +7,12 @@ import pytest
 import torch
 from demo_faces import folder_of, node_classes
 from prompted import prompts
-from prompted_model import CFG, ROOT, PromptedModel
-from results import remember
+from prompted_model import CFG, PromptedModel
+from prompted_page import FINDERS, REAL, keep
 
-RESULTS = ROOT / "docs" / "prompted.json"
 STEPS, SEEDS, COUNT = 10, 32, 192
-STRENGTHS = (1, 3)
-REAL, REAL_STEPS = 16, 50
+STRENGTHS = (1.0, 3.0)
+PICTURES, INVERSION_STEPS = 16, 50
 PLAIN = "portrait of a person"
 
 pytestmark = pytest.mark.comfy
@@ -29,7 +28,7 @@ class Today:
         self.euler = comfy.samplers.sampler_object("euler")
         self.texts, self.seeds = prompts(SEEDS, seed=21), range(40_000, 40_000 + SEEDS)
         self.plain = self.scores(self.faces.model)
-        self.sd = self.faces.scores(self.draw(prompts(128, seed=5), range(5000, 5128))).std(0)
+        self.sd = self.faces.spread(prompts(128, seed=5), STEPS)
         (self.bank,) = self.faces.recorded(banks, {"plain": PLAIN}, range(COUNT), steps=STEPS)
 
     def draw(self, texts, seeds, **settings):
@@ -38,14 +37,10 @@ class Today:
     def scores(self, model, **settings):
         return self.faces.scores(self.draw(self.texts, self.seeds, model=model, **settings))
 
-    def moved(self, direction, strengths=STRENGTHS) -> dict[str, list[float]]:
+    def moved(self, direction) -> dict[str, list[float]]:
         """The mean change of each attribute at each strength, in standard deviations."""
-        host = self.faces.host
-        rows = []
-        for strength in strengths:
-            scores = self.scores(host.inject(self.faces.model, direction, [float(strength)]))
-            rows.append((scores - self.plain).mean(0) / self.sd)
-        return {name: torch.stack(rows)[:, i].tolist() for i, name in enumerate(self.faces.judge.columns)}
+        host, model = self.faces.host, self.faces.model
+        return self._changes(self.plain, [self.scores(host.inject(model, direction, [s])) for s in STRENGTHS])
 
     def moved_by_asyrp(self, direction) -> dict[str, list[float]]:
         """The same for Asyrp Sampler with its own settings, against what it draws without an edit."""
@@ -54,14 +49,14 @@ class Today:
             (sampler,) = self.nodes.HSpaceAsyrpSampler.execute(direction, strength, 0.8, 0.83, "both", "resize").result
             return self.scores(self.faces.model, sampler=sampler)
 
-        plain = drawn(0.0)
-        rows = torch.stack([(drawn(float(strength)) - plain).mean(0) / self.sd for strength in STRENGTHS])
-        return {name: rows[:, i].tolist() for i, name in enumerate(self.faces.judge.columns)}
+        return self._changes(drawn(0.0), [drawn(strength) for strength in STRENGTHS])
+
+    def _changes(self, plain, edited) -> dict[str, list[float]]:
+        rows = torch.stack([(scores - plain).mean(0) / self.sd for scores in edited])
+        return dict(zip(self.faces.judge.columns, rows.T.tolist(), strict=True))
 
     def from_scores(self, attribute: str):
-        others = [name for name in self.faces.judge.columns if name != attribute]
-        scores = self.faces.scores_of(self.bank)
-        return self.faces.directions.find_from_scores(self.bank, scores, attribute, others=others).direction
+        return self.faces.direction_from_scores(self.bank, self.faces.scores_of(self.bank), attribute)
 
     def run(self, text: str = PLAIN) -> tuple:
         """What the nodes take to sample: model, positive, negative, sampler, sigmas, latent."""
@@ -72,7 +67,7 @@ class Today:
         """Keep the attribute asked for, or the one that moves most."""
         best = attribute or max(moved, key=lambda each: abs(moved[each][-1]))
         print(f"{name:44} {best:12} " + " ".join(f"{value:+.2f}" for value in moved[best]), flush=True)
-        remember(RESULTS, f"bottleneck, {name}", {"attribute": best, "moved": moved})
+        keep(f"{FINDERS}{name}", {"attribute": best, "moved": moved})
 
 
 @pytest.fixture(scope="module")
@@ -135,12 +130,23 @@ def test_pictures_it_has_not_made(today, method):
     from faces import render_batch
 
     faces = today.faces
-    pictures = to_tensor(render_batch(REAL, seed=77_000_000)[0])
+    pictures = to_tensor(render_batch(PICTURES, seed=77_000_000)[0])
     latent = {"samples": faces.vae.encode((pictures.movedim(1, -1) + 1) / 2)}
     model, positive, negative, *_ = today.run()
     with folder_of("hspace_banks", today.banks):
         noise, latent, sampler, sigmas, _, info = today.nodes.HSpaceInvertImage.execute(
-            model, positive, negative, latent, faces.sigmas(REAL_STEPS), method, 0, 0, method, REAL, CFG, "positive"
+            model,
+            positive,
+            negative,
+            latent,
+            faces.sigmas(INVERSION_STEPS),
+            method,
+            0,
+            0,
+            method,
+            PICTURES,
+            CFG,
+            "positive",
         ).result
 
     @torch.inference_mode()  # as ComfyUI runs nodes
@@ -159,4 +165,4 @@ def test_pictures_it_has_not_made(today, method):
     }
     moved = {name: float((each - came_back).mean(0)[smile] / today.sd[smile]) for name, each in moved.items()}
     print(moved, flush=True)
-    remember(RESULTS, f"real pictures, {method}", {"info": info, "smile moved": moved})
+    keep(f"{REAL}{method}", {"info": info, "smile moved": moved})

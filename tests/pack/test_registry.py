@@ -108,8 +108,9 @@ def test_everything_that_comfyui_reads_or_the_pack_opens_ships(hidden):
     text = "\n".join(path.read_text() for path in modules())
     opened = [ROOT / "demo" / name for name in re.findall(r'PACK / "demo" / "(\w+)"', text)]
     assert len(opened) >= 3
-    files = [path for folder in (*opened, *(ROOT / name for name in SERVED)) for path in folder.rglob("*")]
-    files = [path for path in files if path.suffix != ".py" and path.name != "measurements.json"]
+    beside = {path for pattern in ("*.py", "measurements.json") for path in (ROOT / "demo" / "prompted").glob(pattern)}
+    folders = (*opened, *(ROOT / name for name in SERVED))
+    files = [path for folder in folders for path in folder.rglob("*") if path not in beside]
     needed = [*files, *(ROOT / name for name in ("LICENSE", "README.md", "requirements.txt", "pyproject.toml"))]
     assert not [path for path in needed if hidden(path)]
 
