@@ -113,7 +113,7 @@ def test_run_shows_the_pictures_on_the_nodes_in_both_renderings(server, frontend
 
 
 SHORTER = """() => {
-    const most = {steps: 6, rounds: 3, count: 64}
+    const most = {steps: 6, rounds: 3, count: 128}
     for (const widget of app.graph.nodes.flatMap((node) => node.widgets ?? []))
         if (widget.value > most[widget.name]) widget.value = most[widget.name]
 }"""

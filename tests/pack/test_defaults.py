@@ -25,6 +25,7 @@ SOURCES = {
 CHOSEN = {
     "BasicScheduler": {"steps": 3},
     "HSpaceSampleBank": {"count": 120},
+    "HSpaceLeakage": {"pictures": 8},
     "HSpaceLearnDirection": {"count": 16, "rounds": 4},
     "HSpaceSweep": {"rows": 1},
 }
