@@ -2,12 +2,14 @@
 
 from .algebra import combine, cosines, orthogonalise
 from .banks import Bank, Scores, open_bank, read_scores, seeds_in, write_shard
-from .direction import SITE, Direction, DirectionSet, Source
-from .files import brief, load_direction, opened, safe_path, save_direction, stays_inside, write_whole
+from .direction import MIDDLE, Direction, DirectionSet, Source, Space
+from .files import brief, load_direction, opened, parsed, safe_path, save_direction, stays_inside, write_whole
 from .finders import (
+    HALVES,
     FoundDirection,
     Jacobian,
     Learner,
+    PairSums,
     Triplets,
     clear_norm,
     clip_directional_loss,
@@ -22,16 +24,21 @@ from .measures import (
     Leakage,
     SplitHalfReliability,
     change,
+    gone_along,
+    gone_aside,
     layout,
     norm_matched_noise,
     norms,
     relative_distance,
     share_of_way,
+    usable_in_sweep,
+    usable_range,
 )
 from .schedule import percent
 
 __all__ = [
-    "SITE",
+    "HALVES",
+    "MIDDLE",
     "Bank",
     "Direction",
     "DirectionSet",
@@ -39,8 +46,10 @@ __all__ = [
     "Jacobian",
     "Leakage",
     "Learner",
+    "PairSums",
     "Scores",
     "Source",
+    "Space",
     "SplitHalfReliability",
     "Triplets",
     "brief",
@@ -52,6 +61,8 @@ __all__ = [
     "find_components",
     "find_from_examples",
     "find_from_scores",
+    "gone_along",
+    "gone_aside",
     "layout",
     "leading_triplets",
     "load_direction",
@@ -60,6 +71,7 @@ __all__ = [
     "norms",
     "open_bank",
     "opened",
+    "parsed",
     "orthogonalise",
     "percent",
     "read_scores",
@@ -70,6 +82,8 @@ __all__ = [
     "seeds_in",
     "share_of_way",
     "stays_inside",
+    "usable_in_sweep",
+    "usable_range",
     "write_shard",
     "write_whole",
 ]

@@ -10,7 +10,7 @@ import torch
 from scipy.linalg import lstsq
 from torch import Tensor
 
-from .direction import Direction, common_timesteps
+from .direction import Direction, Space
 
 Span = Literal["whole trajectory", "each timestep"]
 
@@ -43,8 +43,9 @@ def orthogonalise(
     Protected directions may repeat or lean on each other. `ValueError` if nothing would be left. The strength keeps its
     unit: what remains moves h less than before.
     """
-    timesteps, (own, *others) = on_common_timesteps([direction, *protected])
-    parts = own.flatten().unsqueeze(0) if span == "whole trajectory" else own.flatten(1)
+    space = Space.of([direction, *protected])
+    own, *others = (space.vector(each) for each in (direction, *protected))
+    parts = own.flatten().unsqueeze(0) if span == "whole trajectory" else own
     removed = [other.reshape(parts.shape) for other in others]
     left = torch.stack([_without(part, [other[i] for other in removed]) for i, part in enumerate(parts)])
     before, after = parts.double().norm(), left.norm()
@@ -59,14 +60,19 @@ def orthogonalise(
         "span": span,
         "protected": [{"name": other.name, "recipe": json.loads(other.recipe)} for other in protected],
     }
-    delta = left.float().reshape(own.shape)
-    return replace(direction, delta=delta, timesteps=timesteps, recipe=json.dumps(recipe))
+    return replace(
+        direction,
+        deltas=space.deltas(left.float().reshape(own.shape)),
+        timesteps=space.timesteps,
+        recipe=json.dumps(recipe),
+        spreads=space.spreads,
+    )
 
 
 def cosines(directions: Sequence[Direction]) -> Tensor:
     """`(k, k)` float64: cosine of each pair over the whole trajectory."""
-    _, deltas = on_common_timesteps(directions)
-    flat = torch.stack([delta.flatten() for delta in deltas]).double()
+    space = Space.of(directions)
+    flat = torch.stack([space.vector(direction).flatten() for direction in directions]).double()
     norms = flat.norm(dim=1)
     if (norms == 0).any():
         name = directions[int((norms == 0).nonzero()[0])].name
@@ -74,14 +80,6 @@ def cosines(directions: Sequence[Direction]) -> Tensor:
     unit = flat / norms.unsqueeze(1)
     table: Tensor = unit @ unit.T
     return table.clamp(-1, 1)
-
-
-def on_common_timesteps(directions: Sequence[Direction]) -> tuple[Tensor, list[Tensor]]:
-    """Timesteps `(t,)` that hold those of every direction, and each direction's delta there, `(t, c, h, w)`."""
-    for other in directions[1:]:
-        directions[0].require_same_space(other)
-    timesteps = reduce(common_timesteps, [direction.timesteps for direction in directions])
-    return timesteps, [direction.at(timesteps) for direction in directions]
 
 
 def _without(vector: Tensor, removed: Sequence[Tensor]) -> Tensor:

@@ -69,7 +69,7 @@ class DemoFaces:
     def direction(self, name: str, seed: int, scale: float = 0.5):
         """Random, another at each of three timesteps."""
         return self.directions.Direction(
-            delta=scale * torch.randn(3, 128, 8, 8, generator=torch.Generator().manual_seed(seed)),
+            deltas={"middle": scale * torch.randn(3, 128, 8, 8, generator=torch.Generator().manual_seed(seed))},
             timesteps=torch.tensor([999.0, 500.0, 0.0]),
             name=name,
             method="random",

@@ -99,7 +99,7 @@ def random_direction(pack, model, shape, *, seed: int = 0, scale: float = 1.0):
     directions = importlib.import_module(f"{pack.__name__}.directions")
     family = importlib.import_module(f"{pack.__name__}.nodes.host").model_family(model)
     return directions.Direction(
-        delta=scale * torch.randn(3, *shape, generator=torch.Generator().manual_seed(seed)),
+        deltas={"middle": scale * torch.randn(3, *shape, generator=torch.Generator().manual_seed(seed))},
         timesteps=torch.tensor([999.0, 500.0, 0.0]),
         name=f"d{seed}",
         method="random",
@@ -172,7 +172,7 @@ def assert_edited(before: Probe, after: Probe, direction, kinds=(0, 1)):
     """Every chunk of `kinds` has the direction, fitted to its size, and no other has: to the bit."""
     assert before.h
     for h, edited, timestep, chunks in zip(before.h, after.h, before.timesteps, before.kinds, strict=True):
-        delta = direction.at(timestep)
+        delta = direction.at("middle", timestep)
         if delta.shape[2:] != h.shape[2:]:
             delta = torch.nn.functional.interpolate(delta, h.shape[2:], mode="bilinear", antialias=True)
         parts = zip(chunks, h.chunk(len(chunks)), strict=True)

@@ -91,12 +91,15 @@ def readers(folder: Path) -> dict[str, Reader]:
 
 
 def checked_direction(found: Direction) -> Direction:
-    assert found.delta.dtype == found.timesteps.dtype == torch.float32
-    assert found.delta.ndim == 4 and found.delta.numel() and found.timesteps.shape == found.delta.shape[:1]
-    assert found.delta.isfinite().all() and found.timesteps.isfinite().all() and (found.timesteps.diff() < 0).all()
+    for delta in found.deltas.values():
+        assert delta.dtype == found.timesteps.dtype == torch.float32
+        assert delta.ndim == 4 and delta.numel() and found.timesteps.shape == delta.shape[:1]
+        assert delta.isfinite().all() and found.timesteps.isfinite().all() and (found.timesteps.diff() < 0).all()
+    for site, spread in found.spreads.items():
+        assert site in found.deltas and spread.shape == found.timesteps.shape and (spread > 0).all()
     source = found.source
     words = (found.name, found.method, found.unit, found.author, source.family, source.fingerprint, source.branch)
-    assert all(isinstance(word, str) for word in (*words, source.site, found.recipe))
+    assert all(isinstance(word, str) for word in (*words, found.recipe, *found.sites))
     assert all(type(side) is int and side > 0 for side in source.image_size)
     assert json.loads((found * 0.5).recipe)["times"]
     return found
@@ -105,10 +108,11 @@ def checked_direction(found: Direction) -> Direction:
 def checked_bank(found: Bank) -> Bank:
     json.loads(found.recipe)
     assert found.seeds == tuple(sorted(set(found.seeds))) and all(0 <= seed < 1 << 64 for seed in found.seeds)
-    assert found.timesteps.isfinite().all() and list(found.slices())
+    assert found.timesteps.isfinite().all() and all(list(found.slices(site)) for site in found.shapes)
     for step in range(len(found.timesteps)):
-        h = found.h(step)
-        assert h.shape == (len(found), *found.shape) and h.numel() and h.isfinite().all()
+        for site, shape in found.shapes.items():
+            h = found.h(site, step)
+            assert h.shape == (len(found), *shape) and h.numel() and h.isfinite().all()
     assert len(found.latents()) == len(found) and found.latents().isfinite().all()
     return found
 
@@ -211,7 +215,22 @@ def change_names(random: Random, header: dict) -> None:
     name = random.choice([*header, "more"])
     entry = header.pop(name, {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]})
     if random.random() < 0.6:
-        header[random.choice(("delta", "h", "seeds", "", "more", "x" * 3000, "\0", "__metadata__"))] = entry
+        header[
+            random.choice(
+                (
+                    "delta.middle",
+                    "delta.output.3",
+                    "spread.middle",
+                    "h.middle",
+                    "seeds",
+                    "",
+                    "more",
+                    "x" * 3000,
+                    "\0",
+                    "__metadata__",
+                )
+            )
+        ] = entry
 
 
 def change_metadata(random: Random, header: dict) -> None:

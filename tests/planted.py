@@ -19,7 +19,7 @@ SOURCE = Source("DDPM", "0123", "positive", (64, 64))
 def direction(seed: int = 0, timesteps: Tensor = TIMESTEPS, shape: tuple[int, ...] = SHAPE, **words) -> Direction:
     delta = torch.randn(len(timesteps), *shape, generator=torch.Generator().manual_seed(seed))
     words = {"name": f"d{seed}", "method": "planted", "unit": "one", "source": SOURCE, "recipe": "{}"} | words
-    return Direction(delta=delta, timesteps=timesteps, **words)
+    return Direction(deltas={"middle": delta}, timesteps=timesteps, **words)
 
 
 def trajectories(n: int = 40, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -39,7 +39,11 @@ def bank(folder: Path, h: Tensor, *, shard: int = 7, order: list[int] | None = N
     for first in range(0, len(seeds), shard):
         part = seeds[first : first + shard]
         write_shard(
-            folder, part, h=h[part], latents=torch.tensor(part).reshape(-1, 1, 1, 1).expand(-1, 3, 4, 4), **words
+            folder,
+            part,
+            h={"middle": h[part]},
+            latents=torch.tensor(part).reshape(-1, 1, 1, 1).expand(-1, 3, 4, 4),
+            **words,
         )
     return open_bank(folder)
 

@@ -24,14 +24,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("directions/measures",),
     ("directions/banks",),
     ("directions/files",),
+    ("directions/direction",),
 )
-"""From those who use to those who are used. Rooms side by side don't import each other.
-
-Two rooms are above and below others at once: `nodes/__init__` gathers the verbs, and `directions/__init__` its rooms,
-which stand on `direction.py` in turn.
-"""
-SHARED = {"directions/direction", "nodes/host/unchanged"}
-"""Modules in a room above that those below may import: the type that everything is about, and a decorator."""
+"""From those who use to those who are used. Rooms side by side don't import each other."""
+SHARED = {"nodes/host/unchanged"}
+"""Modules in a room above that those below may import: a decorator."""
 
 
 @dataclass(frozen=True)

@@ -34,12 +34,13 @@ def widget_values(node: Json, info: Json) -> Json:
     """The values of a node's widgets by input name; a widget with a link keeps its place in the list."""
     values = node.get("widgets_values") or []
     names = widget_names(info["input"], values)
-    if len(values) != len(names):
+    added = names[len(values) :]  # after the workflow was saved: the node's default
+    if len(values) > len(names) or not set(added) <= info["input"].get("optional", {}).keys():
         raise ValueError(
             f"node {node['id']} ({node['type']}) has {len(values)} widget values {values} for {len(names)} widgets "
             f"{names}: open the workflow in the frontend and save it again"
         )
-    return {name: value for name, value in zip(names, values, strict=True) if name}
+    return {name: value for name, value in zip(names, values, strict=False) if name}
 
 
 def widget_names(inputs: Json, values: list[Any], prefix: str = "") -> list[str | None]:

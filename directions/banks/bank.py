@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..direction import Source
 from ..files import brief, opened, stays_inside, write_whole
-from .shard import FORMAT, FORMAT_VERSION, Shard, open_shard
+from .shard import FORMAT, FORMAT_VERSION, Shard, h_tensor, open_shard
 
 SLICE_ELEMENTS = 1 << 24
 """Numbers of h read at a time: 64 MiB of float32."""
@@ -44,9 +44,9 @@ class Bank:
         return self.shards[0].recipe
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of h."""
-        return self.shards[0].shape
+    def shapes(self) -> dict[str, tuple[int, int, int]]:
+        """Channels, height and width of h, by site."""
+        return dict(self.shards[0].shapes)
 
     @cached_property
     def timesteps(self) -> Tensor:
@@ -60,20 +60,21 @@ class Bank:
             raise ValueError(f"The bank has no seeds {missing[:5]}: it holds {len(self)} others. Sample them first.")
         return replace(self, seeds=tuple(seeds))
 
-    def h(self, step: int, channels: slice = slice(None)) -> Tensor:
-        """h at the `step`-th timestep, `(n, c, h, w)` float32, reading only those channels of it."""
-        return self._read("h", lambda rows: rows[:, step : step + 1, channels].squeeze(1)).float()
+    def h(self, site: str, step: int, channels: slice = slice(None)) -> Tensor:
+        """h of `site` at the `step`-th timestep, `(n, c, h, w)` float32, reading only those channels of it."""
+        pick = lambda rows: rows[:, step : step + 1, channels].squeeze(1)  # noqa: E731
+        return self._read(pick, lambda shard: shard.h_tensor(site)).float()
 
-    def slices(self) -> Iterator[slice]:
+    def slices(self, site: str) -> Iterator[slice]:
         """Slices of channels, so that `h` of all trajectories at one step is read in pieces of bounded size."""
-        channels, height, width = self.shape
+        channels, height, width = self.shapes[site]
         at_once = max(1, SLICE_ELEMENTS // (len(self) * height * width))
         return (slice(first, first + at_once) for first in range(0, channels, at_once))
 
     def latents(self, first: int = 0, last: int | None = None) -> Tensor:
         """The finished latents of the trajectories `first` to `last`, `(n, ...)` float32."""
         part = replace(self, seeds=self.seeds[first:last])
-        return part._read("latents", lambda rows: rows[:])
+        return part._read(lambda rows: rows[:], lambda shard: "latents")
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -87,9 +88,10 @@ class Bank:
 
     def kept(self, name: str, step: int | None = None) -> Tensor:
         """What is kept under `name`, `(n, ...)` float32; of what is kept for each timestep only the `step`-th."""
-        return self._read(name, lambda rows: rows[:] if step is None else rows[:, step : step + 1].squeeze(1))
+        pick = lambda rows: rows[:] if step is None else rows[:, step : step + 1].squeeze(1)  # noqa: E731
+        return self._read(pick, lambda shard: name)
 
-    def _read(self, name: str, pick) -> Tensor:  # type: ignore[no-untyped-def]
+    def _read(self, pick, name_in) -> Tensor:  # type: ignore[no-untyped-def]
         wanted = {seed: row for row, seed in enumerate(self.seeds)}
         pieces: list[Tensor] = []
         order: list[int] = []
@@ -98,7 +100,7 @@ class Bank:
             if rows:
                 try:
                     with opened(shard.path) as file:
-                        pieces.append(pick(file.get_slice(name))[rows])
+                        pieces.append(pick(file.get_slice(name_in(shard)))[rows])
                 except (OSError, SafetensorError) as error:
                     raise ValueError(
                         f"A part of the bank is gone or damaged ({brief(error)}): restart ComfyUI and run again, and "
@@ -106,8 +108,8 @@ class Bank:
                     ) from error
                 if not torch.isfinite(pieces[-1]).all():
                     raise ValueError(
-                        f"{shard.path.name} holds NaN or infinity in {name}, wanted finite numbers: delete it, and its "
-                        "seeds are sampled again."
+                        f"{shard.path.name} holds NaN or infinity in {name_in(shard)}, wanted finite numbers: delete "
+                        "it, and its seeds are sampled again."
                     )
                 order += [wanted[shard.seeds[i]] for i in rows]
         return torch.cat(pieces)[torch.tensor(order).argsort()]
@@ -124,7 +126,7 @@ def open_bank(folder: Path) -> Bank:
         raise ValueError(f"The bank {folder.name} is empty: got no trajectories, wanted some. Sample it first.")
     first = shards[0]
     for shard in shards[1:]:
-        for what in ("recipe", "source", "timesteps", "shape", "latent_shape", "extras"):
+        for what in ("recipe", "source", "timesteps", "shapes", "latent_shape", "extras"):
             if getattr(shard, what) != getattr(first, what):
                 raise ValueError(
                     f"{shard.path.name} does not belong into the bank {folder.name}: its {what} differs from "
@@ -147,7 +149,7 @@ def write_shard(
     seeds: Sequence[int],
     *,
     timesteps: Tensor,
-    h: Tensor,
+    h: Mapping[str, Tensor],
     latents: Tensor,
     source: Source,
     recipe: str,
@@ -155,23 +157,26 @@ def write_shard(
 ) -> None:
     """Add trajectories to the bank in `folder`, whole or not at all.
 
-    h is `(n, t, c, h, w)`, latents and whatever else is to be kept of each trajectory `(n, ...)`.
+    h is `(n, t, c, h, w)` by site, latents and whatever else is to be kept of each trajectory `(n, ...)`.
     """
     kept = {"latents": latents, **extras}
-    if {len(h), *map(len, kept.values())} != {len(seeds)} or h.shape[1:2] != timesteps.shape:
+    trajectories = {h_tensor(site): each.half().contiguous() for site, each in h.items()}
+    everything = trajectories | kept
+    steps = {each.shape[1:2] for each in trajectories.values()}
+    if {*map(len, everything.values())} != {len(seeds)} or steps != {timesteps.shape}:
         raise ValueError(
-            f"A shard needs a trajectory for each seed: got {len(seeds)} seeds, h {tuple(h.shape)}, "
-            f"{', '.join(f'{name} {tuple(tensor.shape)}' for name, tensor in kept.items())} and {len(timesteps)} "
+            f"A shard needs a trajectory for each seed: got {len(seeds)} seeds, "
+            f"{', '.join(f'{name} {tuple(tensor.shape)}' for name, tensor in everything.items())} and {len(timesteps)} "
             "timesteps."
         )
-    h = h.half().contiguous()
-    if not torch.isfinite(h).all():
-        raise ValueError(f"h of seeds {list(seeds)} is not finite in float16: the model has overflowed.")
+    for site, each in trajectories.items():
+        if not torch.isfinite(each).all():
+            raise ValueError(f"{site} of seeds {list(seeds)} is not finite in float16: the model has overflowed.")
     for name, tensor in kept.items():
         if not torch.isfinite(tensor).all():
             raise ValueError(f"The {name} of seeds {list(seeds)} are not finite: the model has overflowed.")
     tensors = {
-        "h": h,
+        **trajectories,
         **{name: tensor.float().contiguous() for name, tensor in kept.items()},
         "timesteps": timesteps.float(),
         "seeds": torch.tensor([seed - (1 << 63) for seed in seeds]),  # ComfyUI's seeds are unsigned 64 bit

@@ -1,17 +1,28 @@
 """Directions as files: one safetensors each, with everything worth knowing in its metadata."""
 
 import json
+import re
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
-from ..direction import Direction
+from ..direction import MIDDLE, Direction
 from .untrusted import MAX_ELEMENTS, brief, checked_source, opened, parsed
 from .writing import write_whole
 
-FORMAT, FORMAT_VERSION = "hspace-direction", "1"
+FORMAT, FORMAT_VERSION = "hspace-direction", "2"
+BOTTLENECK_ONLY, _ITS_SITE = "1", "middle_block_after"
+"""The version before, and what it called the bottleneck, the one site it knew."""
+
+_DELTA, _SPREAD = "delta.", "spread."
+"""Before the name of a site."""
+_OF_A_SITE = re.compile(r"(delta|spread)\.[a-z0-9_.]{1,64}")
+
+MOST_USABLE = 1e6
+"""The farthest end of a usable range that is read."""
 
 _UNREADABLE = (SafetensorError, OSError, KeyError, TypeError)
 
@@ -32,7 +43,6 @@ def save_direction(direction: Direction, path: Path, *, description: str = "", t
         "family": source.family,
         "fingerprint": source.fingerprint,
         "branch": source.branch,
-        "site": source.site,
         "image_size": json.dumps(source.image_size),
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.title": direction.name,
@@ -41,6 +51,8 @@ def save_direction(direction: Direction, path: Path, *, description: str = "", t
     }
     if direction.author:
         metadata["modelspec.author"] = direction.author
+    if direction.usable:
+        metadata["usable"] = json.dumps(direction.usable)
     if thumbnail:
         metadata["modelspec.thumbnail"] = thumbnail
 
@@ -55,7 +67,9 @@ def save_direction(direction: Direction, path: Path, *, description: str = "", t
                 "changed; make it in fewer steps, such as one Orthogonalise for all that it is protected from."
             )
 
-    write_whole({"delta": direction.delta.contiguous(), "timesteps": direction.timesteps}, path, metadata, require_same)
+    tensors = {f"{_DELTA}{site}": delta.contiguous() for site, delta in direction.deltas.items()}
+    tensors |= {f"{_SPREAD}{site}": spread.contiguous() for site, spread in direction.spreads.items()}
+    write_whole(tensors | {"timesteps": direction.timesteps}, path, metadata, require_same)
 
 
 def load_direction(path: Path) -> Direction:
@@ -72,24 +86,56 @@ def load_direction(path: Path) -> Direction:
 def _read(path: Path) -> Direction:
     with opened(path) as file:
         metadata = _checked_metadata(path, file.metadata() or {})
-        _require_usual(path, file)
+        names = _checked_names(path, file, metadata)
         # Copies: a tensor in a mapped file ends the process when somebody shortens that file.
-        delta, timesteps = (file.get_tensor(name).clone() for name in ("delta", "timesteps"))
+        tensors = {name: file.get_tensor(name).clone() for name in names}
     source = checked_source(metadata, parsed(metadata["image_size"]))
     parsed(metadata["recipe"])
     words = {key: metadata[key] for key in ("name", "method", "unit", "recipe")}
     author = metadata.get("modelspec.author", "")
-    return Direction(delta=delta, timesteps=timesteps, source=source, author=author, **words)
+    deltas, spreads = (_by_site(tensors, kind) for kind in (_DELTA, _SPREAD))
+    if "delta" in tensors:
+        deltas = {MIDDLE: tensors["delta"]}
+    usable = _checked_usable(path, parsed(metadata["usable"])) if "usable" in metadata else None
+    return Direction(
+        deltas=deltas,
+        timesteps=tensors["timesteps"],
+        source=source,
+        author=author,
+        spreads=spreads,
+        usable=usable,
+        **words,
+    )
 
 
-def _require_usual(path: Path, file: safe_open) -> None:
-    """`ValueError` unless the file holds a delta and its timesteps alone, of a size that a direction can have."""
+def _checked_usable(path: Path, ends: object) -> tuple[float, float]:
+    if not (
+        isinstance(ends, list)
+        and len(ends) == 2
+        and all(type(end) in (int, float) and abs(end) <= MOST_USABLE for end in ends)
+    ):
+        raise ValueError(f"{path.name} is damaged: got usable {brief(repr(ends))}, wanted two numbers. Get it again.")
+    return float(ends[0]), float(ends[1])
+
+
+def _by_site(tensors: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
+    return {name.removeprefix(kind): tensor for name, tensor in tensors.items() if name.startswith(kind)}
+
+
+def _checked_names(path: Path, file: safe_open, metadata: Mapping[str, str]) -> list[str]:
+    """The tensors of the file. `ValueError` unless they are a direction's alone, of sizes that one can have."""
     names = sorted(file.keys())  # type: ignore[no-untyped-call]
-    if names != ["delta", "timesteps"]:
+    if metadata["format_version"] == BOTTLENECK_ONLY:
+        usual = names == ["delta", "timesteps"] and metadata["site"] == _ITS_SITE
+    else:
+        usual = all(name == "timesteps" or _OF_A_SITE.fullmatch(name) for name in names) and "timesteps" in names
+    if not usual:
         raise ValueError(
-            f"{path.name} is damaged: got tensors {brief(', '.join(names))}, wanted delta and timesteps. Get it again."
+            f"{path.name} is damaged: got tensors {brief(', '.join(names))}, wanted deltas of sites and their "
+            "timesteps. Get it again."
         )
-    for name, rank in (("delta", 4), ("timesteps", 1)):
+    for name in names:
+        rank = 4 if name.startswith("delta") else 1
         tensor = file.get_slice(name)  # type: ignore[no-untyped-call]
         dtype, shape = tensor.get_dtype(), tensor.get_shape()
         if dtype != "F32" or len(shape) != rank or not 0 < prod(shape) <= MAX_ELEMENTS:
@@ -97,6 +143,7 @@ def _require_usual(path: Path, file: safe_open) -> None:
                 f"{path.name} is no direction: got {name} of {dtype} and shape {brief(shape)}, wanted F32, {rank} "
                 f"sizes and 1 to {MAX_ELEMENTS} numbers. Get it again."
             )
+    return names
 
 
 def _checked_metadata(path: Path, metadata: Mapping[str, str]) -> Mapping[str, str]:
@@ -105,9 +152,9 @@ def _checked_metadata(path: Path, metadata: Mapping[str, str]) -> Mapping[str, s
             f"{path.name} is not an h-space direction: got format {brief(repr(metadata.get('format')))}, wanted "
             f"{FORMAT!r}. Choose a file made by Save Direction."
         )
-    if metadata.get("format_version") != FORMAT_VERSION:
+    if metadata.get("format_version") not in (BOTTLENECK_ONLY, FORMAT_VERSION):
         raise ValueError(
-            f"{path.name} has format version {brief(metadata.get('format_version'))}, this pack reads version "
-            f"{FORMAT_VERSION}: update the pack."
+            f"{path.name} has format version {brief(metadata.get('format_version'))}, this pack reads versions "
+            f"{BOTTLENECK_ONLY} and {FORMAT_VERSION}: update the pack."
         )
     return metadata

@@ -53,7 +53,7 @@ def _entries(value: object) -> Iterable[object]:
 
 def checked_source(about: Mapping[str, object], image_size: object) -> Source:
     """The source that a file names. `TypeError` unless it is made of words and of a size in pixels."""
-    words = {key: about[key] for key in ("family", "fingerprint", "branch", "site")}
+    words = {key: about[key] for key in ("family", "fingerprint", "branch")}
     wrong = [key for key, word in words.items() if not isinstance(word, str)]
     match image_size:
         case [int(width), int(height)] if not wrong and all(

@@ -2,13 +2,16 @@
 
 from .jacobian import Jacobian, Triplets, clear_norm, leading_triplets
 from .learner import Learner, clip_directional_loss, minibatch, score_shift_loss
+from .pairs import HALVES, PairSums
 from .pca import find_components
 from .supervised import FoundDirection, find_from_examples, find_from_scores
 
 __all__ = [
+    "HALVES",
     "FoundDirection",
     "Jacobian",
     "Learner",
+    "PairSums",
     "Triplets",
     "clear_norm",
     "clip_directional_loss",

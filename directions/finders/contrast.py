@@ -5,14 +5,26 @@ direction and for the Gram matrix of the centred trajectories that its reliabili
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..banks import Bank
+from ..direction import factors_of, spreads_of
 from ..measures import Contrast, Examples, Halvings, SplitHalfReliability
 
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class FoundContrast:
+    deltas: dict[str, Tensor]
+    """`(t, c, h, w)` float32 by site."""
+    spreads: dict[str, Tensor]
+    """`(t,)` float32 by site: how far h of all the trajectories varies there."""
+    reliability: SplitHalfReliability | None
+    """None with fewer than four positives or negatives."""
 
 
 def find_contrast(
@@ -21,19 +33,24 @@ def find_contrast(
     examples: Examples,
     *,
     on_progress: Progress = lambda done, total: None,
-) -> tuple[Tensor, SplitHalfReliability | None]:
-    """The direction `(t, c, h, w)` float32 of `contrast` over the rows of all `banks` in order, and its reliability.
-
-    There is none with fewer than four positives or negatives. Reads a slice of channels at a time.
-    """
-    n, steps = sum(map(len, banks)), len(banks[0].timesteps)
+) -> FoundContrast:
+    """The direction of `contrast` over the rows of all `banks` in order. Reads a slice of channels at a time."""
+    n, steps, shapes = sum(map(len, banks)), len(banks[0].timesteps), banks[0].shapes
     weights = contrast(torch.ones(n, dtype=torch.bool))
     halvings = Halvings.of(n, contrast, examples)
     total = torch.zeros(n, n, dtype=torch.float64)
-    deltas, measures = [], []
+    deltas: dict[str, list[Tensor]] = {site: [] for site in shapes}
+    spreads: dict[str, list[float]] = {site: [] for site in shapes}
+    measures = []
     for step in range(steps):
-        delta, gram = _read(banks, step, weights)
-        deltas.append(delta)
+        grams = {}
+        for site in shapes:
+            delta, grams[site] = _read(banks, site, step, weights)
+            deltas[site].append(delta)
+        here = spreads_of(grams)
+        gram = sum((factor**2 * grams[site] for site, factor in factors_of(here).items()), torch.zeros(()))
+        for site, spread in here.items():
+            spreads[site].append(spread)
         total += gram
         if halvings:
             measures.append(halvings.measure(gram, examples))
@@ -42,16 +59,20 @@ def find_contrast(
     if halvings:
         d_prime, cosine = torch.tensor(measures, dtype=torch.float64).unbind(1)
         reliability = SplitHalfReliability(banks[0].timesteps, d_prime, cosine, *halvings.measure(total, examples))
-    return torch.stack(deltas).reshape(steps, *banks[0].shape), reliability
+    return FoundContrast(
+        {site: torch.stack(rows).reshape(steps, *shapes[site]) for site, rows in deltas.items()},
+        {site: torch.tensor(rows) for site, rows in spreads.items()},
+        reliability,
+    )
 
 
-def _read(banks: Sequence[Bank], step: int, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """The weighted sum `(d,)` float32 and the Gram matrix `(n, n)` float64 of the centred rows at one step."""
+def _read(banks: Sequence[Bank], site: str, step: int, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The weighted sum `(d,)` float32 and the Gram matrix `(n, n)` float64 of the centred rows at one site and step."""
     n = len(weights)
     gram = torch.zeros(n, n, dtype=torch.float64)
     pieces = []
-    for channels in max(banks, key=len).slices():
-        h = torch.cat([bank.h(step, channels).flatten(1) for bank in banks])
+    for channels in max(banks, key=len).slices(site):
+        h = torch.cat([bank.h(site, step, channels).flatten(1) for bank in banks])
         h = h - h.mean(0)  # the weights sum to 0, so it changes rounding alone
         pieces.append(weights.float() @ h)
         gram += h @ h.T

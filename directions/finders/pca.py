@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ..banks import Bank
-from ..direction import Direction, DirectionSet
+from ..direction import Direction, DirectionSet, factors_of, spreads_of
 
 SPARE_COMPONENTS = 8
 """Further components computed per timestep, so that one which falls out of the first k is still followed."""
@@ -41,16 +41,17 @@ def find_components(
             "or sample a larger bank."
         )
     find = _per_timestep if span == "each timestep" else _whole_trajectory
-    deltas, spectrum = find(bank, k, on_progress)
+    deltas, spreads, spectrum = find(bank, k, on_progress)
     order = spectrum.sum(1).argsort(descending=True) if span == "each timestep" else torch.arange(k)
     directions = tuple(
         Direction(
-            delta=deltas[component].reshape(-1, *bank.shape),
+            deltas=_by_site(bank, deltas[component], spreads),
             timesteps=bank.timesteps,
             name=f"component {i + 1}",
             method=f"PCA of {span}",
             unit="one standard deviation of the bank along the component",
             source=bank.source,
+            spreads=spreads,
             recipe=json.dumps(
                 {
                     "find": "PCA",
@@ -68,20 +69,21 @@ def find_components(
     return DirectionSet(directions, spectrum[order], "explained variance ratio")
 
 
-def _per_timestep(bank: Bank, k: int, on_progress: Progress) -> tuple[Tensor, Tensor]:
-    """Deltas `(k, t, d)` and explained variance ratios `(k, t)`, matched outwards from the middle timestep."""
+def _per_timestep(bank: Bank, k: int, on_progress: Progress) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    """Deltas `(k, t, d)` of all sites, spreads, and explained variance ratios `(k, t)`, matched outwards from the
+    middle timestep."""
     steps, anchor = len(bank.timesteps), len(bank.timesteps) // 2
-    deltas = torch.empty(k, steps, torch.Size(bank.shape).numel())
+    deltas, spreads = _empty(bank, k)
     spectrum = torch.empty(k, steps, dtype=torch.float64)
     spare = min(k + SPARE_COMPONENTS, len(bank) - 1)
     outwards = [(step, step + 1) for step in reversed(range(anchor))] + [
         (step, step - 1) for step in range(anchor + 1, steps)
     ]
     for done, (step, neighbour) in enumerate([(anchor, None), *outwards]):
-        gram = _gram(bank, step)
+        gram, factors = _gram(bank, step, spreads)
         total = gram.trace()
         values, vectors = _leading(gram, k, spare)
-        components = _project(bank, step, vectors / values.sqrt())
+        components = _project(bank, step, vectors / values.sqrt(), factors)
         if neighbour is None:
             chosen, signs = torch.arange(k), _largest_positive(components[:k])
         else:
@@ -90,38 +92,66 @@ def _per_timestep(bank: Bank, k: int, on_progress: Progress) -> tuple[Tensor, Te
         deltas[:, step] = components[chosen] * (signs * deviations).float().unsqueeze(1)
         spectrum[:, step] = values[chosen] / total
         on_progress(done + 1, steps)
-    return deltas, spectrum
+    return deltas, spreads, spectrum
 
 
-def _whole_trajectory(bank: Bank, k: int, on_progress: Progress) -> tuple[Tensor, Tensor]:
-    """Deltas `(k, t, d)` and, at each timestep, the share of its variance that lies along the component `(k, t)`."""
+def _whole_trajectory(bank: Bank, k: int, on_progress: Progress) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    """Deltas `(k, t, d)` of all sites, spreads, and the share of a timestep's variance along each of them `(k, t)`."""
     steps = len(bank.timesteps)
+    (deltas, spreads), factors = _empty(bank, k), []
     whole, totals = torch.zeros(len(bank), len(bank), dtype=torch.float64), torch.empty(steps, dtype=torch.float64)
     for step in range(steps):
-        gram = _gram(bank, step)
+        gram, here = _gram(bank, step, spreads)
+        factors.append(here)
         whole, totals[step] = whole.add_(gram), gram.trace()
         on_progress(step + 1, 2 * steps)
     del gram
     _, vectors = _leading(whole, k, k)
-    deltas = torch.empty(k, steps, torch.Size(bank.shape).numel())
     for step in range(steps):
-        deltas[:, step] = _project(bank, step, vectors) / (len(bank) - 1) ** 0.5
+        deltas[:, step] = _project(bank, step, vectors, factors[step]) / (len(bank) - 1) ** 0.5
         on_progress(steps + step + 1, 2 * steps)
     deltas *= _largest_positive(deltas.flatten(1)).float().reshape(-1, 1, 1)
     spectrum = deltas.double().square().sum(2) * (len(bank) - 1) / totals
-    return deltas, spectrum
+    return deltas, spreads, spectrum
 
 
-def _centred(bank: Bank, step: int, channels: slice) -> Tensor:
-    h = bank.h(step, channels).flatten(1)
+def _empty(bank: Bank, k: int) -> tuple[Tensor, dict[str, Tensor]]:
+    """Room for the deltas `(k, t, d)` of all sites and for their spreads."""
+    steps, numbers = len(bank.timesteps), sum(torch.Size(shape).numel() for shape in bank.shapes.values())
+    return torch.empty(k, steps, numbers), {site: torch.empty(steps) for site in bank.shapes}
+
+
+def _by_site(bank: Bank, deltas: Tensor, spreads: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Deltas `(t, d)` in the measure in which sites are compared, as `(t, c, h, w)` in h's own."""
+    sizes = [torch.Size(shape).numel() for shape in bank.shapes.values()]
+    first = next(iter(spreads.values()))
+    parts = zip(bank.shapes.items(), torch.split(deltas, sizes, dim=1), strict=True)
+    return {site: (part * (spreads[site] / first).unsqueeze(1)).reshape(-1, *shape) for (site, shape), part in parts}
+
+
+def _centred(bank: Bank, site: str, step: int, channels: slice) -> Tensor:
+    h = bank.h(site, step, channels).flatten(1)
     return h - h.mean(0)
 
 
-def _gram(bank: Bank, step: int) -> Tensor:
-    """`(n, n)` float64: inner products of the centred trajectories at one step, on and below the diagonal."""
+def _gram(bank: Bank, step: int, spreads: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+    """`(n, n)` float64: inner products of the centred trajectories at one step, on and below the diagonal, all sites in
+    one measure; and the factors that put them there. Fills in the step's `spreads`."""
+    grams = {site: _gram_at(bank, site, step) for site in bank.shapes}
+    here = spreads_of(grams)
+    for site, spread in here.items():
+        spreads[site][step] = spread
+    factors = factors_of(here)
+    whole, *others = grams
+    for site in others:
+        grams[whole] += factors[site] ** 2 * grams.pop(site)
+    return grams[whole], factors
+
+
+def _gram_at(bank: Bank, site: str, step: int) -> Tensor:
     gram = torch.zeros(len(bank), len(bank), dtype=torch.float64)
-    for channels in bank.slices():
-        h = _centred(bank, step, channels)
+    for channels in bank.slices(site):
+        h = _centred(bank, site, step, channels)
         for first in range(0, len(bank), ROWS):
             last = first + ROWS
             gram[first:last, :last] += h[first:last] @ h[:last].T
@@ -146,9 +176,15 @@ def _leading(gram: Tensor, k: int, at_most: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(values).flip(0)[:rank], torch.from_numpy(vectors).flip(1)[:, :rank]
 
 
-def _project(bank: Bank, step: int, weights: Tensor) -> Tensor:
-    """`weights (n, k)` transposed times the centred trajectories at one step: `(k, d)` float32."""
-    return torch.cat([weights.T.float() @ _centred(bank, step, channels) for channels in bank.slices()], dim=1)
+def _project(bank: Bank, step: int, weights: Tensor, factors: dict[str, float]) -> Tensor:
+    """`weights (n, k)` transposed times the centred trajectories at one step: `(k, d)` float32, all sites in one
+    measure."""
+    pieces = [
+        factors[site] * (weights.T.float() @ _centred(bank, site, step, channels))
+        for site in bank.shapes
+        for channels in bank.slices(site)
+    ]
+    return torch.cat(pieces, dim=1)
 
 
 def _largest_positive(components: Tensor) -> Tensor:

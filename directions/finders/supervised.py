@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from ..banks import Bank, Scores
 from ..direction import Direction
-from ..measures import Examples, SplitHalfReliability
-from .contrast import Progress, find_contrast
+from ..measures import Examples, SplitHalfCosine, SplitHalfReliability
+from .contrast import FoundContrast, Progress, find_contrast
 from .labels import Regression, extremes
 
 Method = Literal["regression", "examples"]
@@ -27,7 +26,7 @@ class FoundDirection:
     """A direction, and how far it holds on examples that it was not made from."""
 
     direction: Direction
-    reliability: SplitHalfReliability | None
+    reliability: SplitHalfReliability | SplitHalfCosine | None
     """None where there are fewer than four examples on a side."""
     examples: tuple[int, int]
     """How many pictures with and without."""
@@ -56,7 +55,7 @@ def find_from_examples(
     _require_comparable(positive, negative, paired)
     p, n = len(positive), len(positive) + len(negative)
     examples = Examples(torch.arange(p), torch.arange(p, n), paired)
-    delta, reliability = find_contrast([positive, negative], examples.difference, examples, on_progress=on_progress)
+    contrast = find_contrast([positive, negative], examples.difference, examples, on_progress=on_progress)
     recipe = {
         "find": "examples",
         "paired": paired,
@@ -66,9 +65,7 @@ def find_from_examples(
         },
     }
     unit = "from the mean of the pictures without it to the mean of those with it"
-    return _found(
-        positive, delta, reliability, examples, recipe, name=name, method="mean difference of examples", unit=unit
-    )
+    return _found(positive, contrast, examples, recipe, name=name, method="mean difference of examples", unit=unit)
 
 
 def find_from_scores(
@@ -96,7 +93,7 @@ def find_from_scores(
     rest = [scores.varied_column(other) for other in others if other != column]
     sides = extremes(column, target, examples, rest if method == "examples" else [])
     contrast = sides.difference if method == "examples" else Regression.of(target, rest, sides, ridge).contrast
-    delta, reliability = find_contrast([scored], contrast, sides, on_progress=on_progress)
+    found = find_contrast([scored], contrast, sides, on_progress=on_progress)
     recipe = {
         "find": f"scores, {method}",
         "column": column,
@@ -110,8 +107,7 @@ def find_from_scores(
     by_regression = method == "regression"
     return _found(
         bank,
-        delta,
-        reliability,
+        found,
         sides,
         recipe,
         name=name or column,
@@ -122,20 +118,31 @@ def find_from_scores(
 
 def _found(
     bank: Bank,
-    delta: Tensor,
-    reliability: SplitHalfReliability | None,
+    found: FoundContrast,
     examples: Examples,
     recipe: object,
-    **words: str,
+    *,
+    name: str,
+    method: str,
+    unit: str,
 ) -> FoundDirection:
-    direction = Direction(delta=delta, timesteps=bank.timesteps, source=bank.source, recipe=json.dumps(recipe), **words)
-    return FoundDirection(direction, reliability, (len(examples.positive), len(examples.negative)))
+    direction = Direction(
+        deltas=found.deltas,
+        timesteps=bank.timesteps,
+        source=bank.source,
+        recipe=json.dumps(recipe),
+        spreads=found.spreads,
+        name=name,
+        method=method,
+        unit=unit,
+    )
+    return FoundDirection(direction, found.reliability, (len(examples.positive), len(examples.negative)))
 
 
 def _require_comparable(positive: Bank, negative: Bank, paired: bool) -> None:
     positive.source.require_match(negative.source)
     for what, got, wanted in (
-        ("size of h", negative.shape, positive.shape),
+        ("sizes of h", negative.shapes, positive.shapes),
         ("timesteps", negative.timesteps.tolist(), positive.timesteps.tolist()),
     ):
         if got != wanted:

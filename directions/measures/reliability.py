@@ -64,11 +64,33 @@ class SplitHalfReliability:
     """The same for the whole trajectory at once."""
     cosine_overall: float
 
+    def curves(self) -> dict[str, Tensor]:
+        """`(t,)` each, by what it is."""
+        return {"held-out d'": self.d_prime, "split-half cosine": self.cosine}
+
     def summary(self) -> str:
         return (
             f"held-out d' {self.d_prime_overall:.2f} (1 is useful, 2 tells pictures well apart), "
             f"split-half cosine {self.cosine_overall:.2f} (1: more examples would not change it)"
         )
+
+
+@dataclass(frozen=True, eq=False)
+class SplitHalfCosine:
+    """How much alike the directions of two halves of the pairs are, where the pairs themselves are not kept."""
+
+    timesteps: Tensor
+    """`(t,)` float32, descending."""
+    cosine: Tensor
+    """`(t,)` float64."""
+    cosine_overall: float
+    """The same for the whole trajectory at once."""
+
+    def curves(self) -> dict[str, Tensor]:
+        return {"split-half cosine": self.cosine}
+
+    def summary(self) -> str:
+        return f"split-half cosine {self.cosine_overall:.2f} (1: more pairs would not change it)"
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,8 +2,19 @@
 
 from comfy_api.latest import io
 
-from ..host import record_banks, seed_range
-from ..ui import BATCH_SIZE, BRANCH, CATEGORY, CFG, EMPTY_LATENT, UNET, HSpaceBank, first_seed_input
+from ..host import chosen_sites, record_banks, seed_range
+from ..ui import (
+    BATCH_SIZE,
+    BRANCH,
+    CATEGORY,
+    CFG,
+    EMPTY_LATENT,
+    SITES,
+    UNET,
+    HSpaceBank,
+    first_seed_input,
+    parse_names,
+)
 
 SHOWN = 64
 """Pictures to look at; a bank may hold more than memory does."""
@@ -16,7 +27,7 @@ class HSpaceSampleBank(io.ComfyNode):
             node_id="HSpaceSampleBank",
             display_name="Sample Bank",
             category=CATEGORY,
-            description="Samples many seeds and records the UNet's bottleneck on the way: the bank in which "
+            description="Samples many seeds and records the UNet's inside on the way: the bank in which "
             "directions are found. It is kept on disk, continues where it was interrupted, and is not sampled again "
             "for the same settings. Picture i is the one SamplerCustom makes with seed first_seed + i.",
             search_aliases=["capture", "record h-space", "collect samples", "dataset", "bank"],
@@ -35,6 +46,17 @@ class HSpaceSampleBank(io.ComfyNode):
                 BATCH_SIZE,
                 CFG,
                 BRANCH,
+                SITES,
+                io.Int.Input(
+                    "grid",
+                    default=16,
+                    min=0,
+                    max=256,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Longer side of the decoder's maps as they are kept: larger ones are pooled. 16 saves "
+                    "disk; 0 keeps them whole, for directions of small things in the picture.",
+                ),
             ],
             outputs=[
                 HSpaceBank.Output(display_name="bank", tooltip="To Find Directions (PCA)."),
@@ -44,14 +66,15 @@ class HSpaceSampleBank(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, positive, negative, sampler, sigmas, latent, name, count, first_seed, batch_size, cfg, branch
-    ):
+        cls, model, positive, negative, sampler, sigmas, latent, name, count, first_seed, batch_size, cfg, branch,
+        sites="auto", grid=16,
+    ):  # fmt: skip
         if count < 1:
             raise ValueError(f"A bank needs pictures: got count {count}, wanted 1 or more. Raise count.")
         settings = dict(positive=positive, negative=negative, cfg=cfg, sampler=sampler, sigmas=sigmas)
         (bank,) = record_banks(
             model, {name: settings}, latent=latent, seeds=seed_range(first_seed, count), batch_size=batch_size,
-            branch=branch,
+            branch=branch, sites=chosen_sites(model, parse_names(sites)), grid=grid or None,
         )  # fmt: skip
         return io.NodeOutput(bank, {"samples": bank.latents(last=SHOWN)})
 

@@ -6,6 +6,7 @@ from comfy_api.latest import io, ui
 
 from ..host import (
     JacobianSearch,
+    chosen_site,
     digest,
     pooled,
     sample,
@@ -15,7 +16,19 @@ from ..host import (
     steps_at,
     visit_at_sigmas,
 )
-from ..ui import BRANCH, CATEGORY, CFG, NEGATIVE, POSITIVE, UNET, HSpaceDirections, parse_percents, seed_input
+from ..ui import (
+    BRANCH,
+    CATEGORY,
+    CFG,
+    NEGATIVE,
+    POSITIVE,
+    SITE,
+    UNET,
+    HSpaceDirections,
+    parse_names,
+    parse_percents,
+    seed_input,
+)
 
 
 class HSpaceFindJacobian(io.ComfyNode):
@@ -58,6 +71,7 @@ class HSpaceFindJacobian(io.ComfyNode):
                 ),
                 BRANCH,
                 io.Mask.Input("mask", optional=True, tooltip="Look only for what changes the white part."),
+                SITE,
             ],
             outputs=[
                 HSpaceDirections.Output(
@@ -71,18 +85,18 @@ class HSpaceFindJacobian(io.ComfyNode):
     @classmethod
     def execute(
         cls, model, positive, negative, sampler, sigmas, latent, seed, percents, count, cfg, protect_outside, branch,
-        mask=None,
+        mask=None, sites="auto",
     ):  # fmt: skip
-        latent = single_latent(model, latent)
+        latent, site = single_latent(model, latent), chosen_site(model, parse_names(sites))
         run = dict(positive=positive, negative=negative, cfg=cfg, sampler=sampler, sigmas=sigmas)
         wanted = steps_at(model, sigmas, parse_percents(percents))
         where = pooled(mask, latent["samples"].shape[-2:])
-        search = JacobianSearch(model, len(wanted), count, protect_outside, where, seed)
-        visited = visit_at_sigmas(model, search, wanted, branch)
+        search = JacobianSearch(model, site, len(wanted), count, protect_outside, where, seed)
+        visited = visit_at_sigmas(model, search, wanted, branch, site)
         picture = sample(visited, **run, latent=latent, seeds=[seed], on_step=lambda x0: None)
         recipe = {
             "find": "Jacobian",
-            "picture": json.loads(sampling_recipe(model, **run, latent=latent, branch=branch)),
+            "picture": json.loads(sampling_recipe(model, **run, latent=latent, branch=branch, sites=(site,))),
             "seed": seed,
             "mask": None if mask is None else digest(mask),
             "protect_outside": protect_outside,

@@ -13,6 +13,7 @@ from ..host import (
     EACH_TIMESTEP,
     Trainer,
     bank_folder,
+    chosen_site,
     read_checkpoint,
     sampling_recipe,
     seed_range,
@@ -28,6 +29,7 @@ from ..ui import (
     CFG,
     EMPTY_LATENT,
     NEGATIVE,
+    SITE,
     UNET,
     HSpaceDirection,
     HSpaceObjective,
@@ -35,6 +37,7 @@ from ..ui import (
     first_seed_input,
     grid,
     loss_curve,
+    parse_names,
     to_pil,
 )
 
@@ -88,8 +91,8 @@ class HSpaceLearnDirection(io.ComfyNode):
                     max=1.0,
                     step=0.001,
                     round=0.0001,
-                    tooltip="How far a step moves each number of the direction, in standard deviations of the "
-                    "bottleneck. 0.002 (steady) to 0.02 (fast).",
+                    tooltip="How far a step moves each number of the direction, in standard deviations of "
+                    "what is there. 0.002 (steady) to 0.02 (fast).",
                 ),
                 io.Float.Input(
                     "keep",
@@ -102,6 +105,7 @@ class HSpaceLearnDirection(io.ComfyNode):
                 BATCH_SIZE,
                 CFG,
                 BRANCH,
+                SITE,
             ],
             outputs=[
                 HSpaceDirection.Output(
@@ -117,17 +121,17 @@ class HSpaceLearnDirection(io.ComfyNode):
     @classmethod
     def execute(
         cls, model, positive, negative, sampler, sigmas, latent, vae, objective, name, span, count, first_seed, rounds,
-        rate, keep, batch_size, cfg, branch,
+        rate, keep, batch_size, cfg, branch, sites="auto",
     ):  # fmt: skip
-        latent, name = single_latent(model, latent), name.strip()
+        latent, name, site = single_latent(model, latent), name.strip(), chosen_site(model, parse_names(sites))
         run = dict(positive=positive, negative=negative, cfg=cfg, sampler=sampler, sigmas=sigmas, latent=latent)
         how = dict(span=span, count=count, first_seed=first_seed, rate=rate, keep=keep, batch_size=batch_size)
-        made = json.loads(sampling_recipe(model, **run, branch=branch))
+        made = json.loads(sampling_recipe(model, **run, branch=branch, sites=(site,)))
         recipe = {"learn": objective.recipe, **how, "vae": weights_fingerprint(vae.patcher), **made}
         file = bank_folder(name, json.dumps(recipe, sort_keys=True)) / "learning.safetensors"
         state = read_checkpoint(file, rounds)
         load_models_gpu([model, vae.patcher, *objective.patchers])  # before sampling, which would have to wait for them
-        trainer = Trainer(model, run, vae, objective, seed_range(first_seed, count), batch_size, branch, rounds)
+        trainer = Trainer(model, run, vae, objective, seed_range(first_seed, count), batch_size, branch, rounds, site)
         baseline = trainer.measure_baseline()
         learner = start_learner(baseline, span, rate, state, file)
         for number in range(len(learner.losses), rounds):
@@ -136,8 +140,8 @@ class HSpaceLearnDirection(io.ComfyNode):
             pictures = before_and_after(vae, *latents, title=objective.name)
             trainer.progress.show(to_pil(below(pictures, loss_curve(learner.losses))))
         direction = Direction(
-            delta=learner.deltas(), timesteps=baseline.timesteps[: len(learner.rows)], name=name, method="learnt",
-            unit=objective.unit, source=source_of(model, latent, branch),
+            deltas={site: learner.deltas()}, timesteps=baseline.timesteps[: len(learner.rows)], name=name,
+            method="learnt", unit=objective.unit, source=source_of(model, latent, branch),
             recipe=json.dumps({**recipe, "rounds": rounds}),
         )  # fmt: skip
         shown = before_and_after(vae, baseline.predictions[-1], trainer.edited(direction, SHOWN), title=objective.name)

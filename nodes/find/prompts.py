@@ -2,9 +2,19 @@
 
 from comfy_api.latest import io
 
-from ...directions import find_from_examples
-from ..host import finder_progress, record_banks, seed_range
-from ..ui import BATCH_SIZE, BRANCH, CATEGORY, CFG, EMPTY_LATENT, answer, finder_outputs, first_seed_input
+from ..host import chosen_sites, find_slider, seed_range
+from ..ui import (
+    BATCH_SIZE,
+    BRANCH,
+    CATEGORY,
+    CFG,
+    EMPTY_LATENT,
+    SITES,
+    answer,
+    finder_outputs,
+    first_seed_input,
+    parse_names,
+)
 
 
 class HSpaceFindFromPrompts(io.ComfyNode):
@@ -14,8 +24,9 @@ class HSpaceFindFromPrompts(io.ComfyNode):
             node_id="HSpaceFindFromPrompts",
             display_name="Find Direction (Prompts)",
             category=CATEGORY,
-            description="Samples the same seeds under two prompts and takes what differs in the bottleneck. For "
-            "text-to-image models. Both banks are kept on disk and continue where they were interrupted.",
+            description="Samples the same seeds under two prompts and takes what differs in the UNet. For "
+            "text-to-image models. Then it measures how far the direction goes, so that strength 1 is the way from one "
+            "prompt to the other. What was sampled is kept and continues where it was interrupted.",
             search_aliases=["prompt pair", "text direction", "contrast", "concept", "slider"],
             inputs=[
                 io.Model.Input("model", tooltip="A text-to-image UNet: SD 1.x, SD 2.x, SDXL."),
@@ -25,12 +36,15 @@ class HSpaceFindFromPrompts(io.ComfyNode):
                 io.Sampler.Input("sampler", tooltip="Any sampler."),
                 io.Sigmas.Input("sigmas", tooltip="The schedule. 10 to 25 steps are enough."),
                 EMPTY_LATENT,
-                io.String.Input("name", default="my direction", tooltip="Name of the direction and of its banks."),
+                io.String.Input(
+                    "name", default="my direction", tooltip="Name of the direction and of its file of sums."
+                ),
                 io.Int.Input("count", default=50, min=1, max=100000, tooltip="Seeds under each prompt. 20 to 200."),
                 first_seed_input("picture"),
                 BATCH_SIZE,
                 CFG,
                 BRANCH,
+                SITES,
             ],
             outputs=finder_outputs(),
         )
@@ -38,15 +52,15 @@ class HSpaceFindFromPrompts(io.ComfyNode):
     @classmethod
     def execute(
         cls, model, positive, opposite, negative, sampler, sigmas, latent, name, count, first_seed, batch_size, cfg,
-        branch,
+        branch, sites="auto",
     ):  # fmt: skip
-        name, shared = name.strip(), dict(negative=negative, cfg=cfg, sampler=sampler, sigmas=sigmas)
-        prompts = {f"{name} with": positive, f"{name} without": opposite}
-        banks = record_banks(
-            model, {side: dict(positive=prompt, **shared) for side, prompt in prompts.items()}, latent=latent,
-            seeds=seed_range(first_seed, count), batch_size=batch_size, branch=branch,
+        shared = dict(negative=negative, cfg=cfg, sampler=sampler, sigmas=sigmas, latent=latent)
+        sides = {"with": dict(positive=positive, **shared), "without": dict(positive=opposite, **shared)}
+        found, calibrated = find_slider(
+            model, [sides], name=name.strip(), seeds=seed_range(first_seed, count), batch_size=batch_size,
+            branch=branch, sites=chosen_sites(model, parse_names(sites)),
         )  # fmt: skip
-        return answer(find_from_examples(*banks, paired=True, name=name, on_progress=finder_progress()))
+        return answer(found, f" {calibrated.words()}.")
 
 
 NODES = [HSpaceFindFromPrompts]

@@ -4,7 +4,7 @@ from .asyrp import sample_asyrp
 from .bank_recording import Recording, Trajectories, bank_folder, record_banks, sampling_recipe, source_of
 from .baseline import BaselinePass
 from .classifier import load_classifier
-from .clip import similarities, text_embedding
+from .clip import conditioning, similarities, text_embedding
 from .decoding import decoded
 from .fingerprint import digest, model_digest, weights_fingerprint
 from .injection import inject, substitute
@@ -31,6 +31,7 @@ from .listings import (
     score_files,
 )
 from .objective import classifier_objective, text_objective
+from .pair_recording import find_slider
 from .paths import DIRECTIONS, register_folders
 from .pixel_ddpm import find_files, load_ddpm
 from .progress import Progress, finder_progress
@@ -39,7 +40,7 @@ from .recorder import record
 from .replacements import register_replacements
 from .routes import register_pages
 from .sampling import sample, seed_range, single_latent
-from .site import model_family, require_bottleneck
+from .sites import chosen_site, chosen_sites, levels_of, model_family, require_bottleneck, sites_of
 from .split_passes import visit_at_sigmas, visit_steps
 from .trainer import CONSTANT, EACH_TIMESTEP, Trainer, read_checkpoint, start_learner
 
@@ -59,12 +60,16 @@ __all__ = [
     "Trainer",
     "Trajectories",
     "bank_folder",
+    "chosen_site",
+    "chosen_sites",
     "classifier_folders",
     "classifier_objective",
+    "conditioning",
     "decoded",
     "digest",
     "direction_file",
     "find_files",
+    "find_slider",
     "finder_progress",
     "free_path",
     "independent_noise",
@@ -72,6 +77,7 @@ __all__ = [
     "invert_ddim",
     "invert_ddpm",
     "load_classifier",
+    "levels_of",
     "load_ddpm",
     "load_prompted_faces",
     "model_digest",
@@ -95,6 +101,7 @@ __all__ = [
     "seed_range",
     "similarities",
     "single_latent",
+    "sites_of",
     "source_of",
     "start_learner",
     "steps_at",

@@ -9,7 +9,7 @@ from torch import Tensor
 from .branches import prompt_names
 from .edits import Injection
 from .injection import Patch
-from .site import WRAPPERS, require_fit
+from .sites import WRAPPERS, require_fit
 from .split_passes import EncodeOnce
 
 
@@ -25,7 +25,7 @@ def sample_asyrp(
     require_fit(patcher, direction)
     until, boost = (patcher.get_model_object("model_sampling").percent_to_sigma(p) for p in (edit_until, boost_from))
     edit = Patch(Injection(direction, (strength,), apply_to, fit), float("inf"), until)
-    once, extra_args = EncodeOnce(), dict(extra_args or {})
+    once, extra_args = EncodeOnce(direction.sites), dict(extra_args or {})
     noise_sampler = noise_sampler or default_noise_sampler(x, seed=extra_args.get("seed"))
     options = {**create_model_options_clone(extra_args["model_options"]), **prompt_names(model.inner_model)}
     for kind, wrapper in ((WrappersMP.DIFFUSION_MODEL, once), *WRAPPERS):

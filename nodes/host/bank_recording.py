@@ -13,32 +13,44 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from ...directions import Bank, Source, open_bank, safe_path, seeds_in, write_shard
+from ...directions import MIDDLE, Bank, Source, open_bank, safe_path, seeds_in, write_shard
 from .fingerprint import digest, model_digest, weights_fingerprint
 from .paths import BANKS
 from .progress import Progress
-from .recorder import record
+from .recorder import GRID, record
 from .sampling import sample, single_latent
-from .site import model_family, require_bottleneck
+from .sites import model_family, require_sites
 
 
 def record_banks(
-    model, settings: Mapping[str, dict], *, latent: dict, seeds: Sequence[int], batch_size: int, branch: str
+    model,
+    settings: Mapping[str, dict],
+    *,
+    latent: dict,
+    seeds: Sequence[int],
+    batch_size: int,
+    branch: str,
+    sites: Sequence[str] = (MIDDLE,),
+    grid: int | None = GRID,
 ) -> list[Bank]:
-    """A bank of `seeds` for each name and what is sampled under it; seeds that are on disk are not sampled again."""
-    require_bottleneck(model)
+    """A bank of `seeds` for each name and what is sampled under it; seeds that are on disk are not sampled again.
+
+    Maps of the decoder are pooled to `grid`; None keeps them whole.
+    """
+    require_sites(model, sites, "Recording")
     latent = single_latent(model, latent)
     source = source_of(model, latent, branch)
     runs = {name: {"latent": latent, **chosen} for name, chosen in settings.items()}
     recordings = [
-        Recording.of(name, sampling_recipe(model, **run, branch=branch), source, seeds) for name, run in runs.items()
+        Recording.of(name, sampling_recipe(model, **run, branch=branch, sites=sites, grid=grid), source, seeds)
+        for name, run in runs.items()
     ]
     planned = list(zip(recordings, runs.values(), strict=True))
     steps = sum(recording.batches(batch_size) * (len(run["sigmas"]) - 1) for recording, run in planned)
     progress = Progress(model, steps)
 
     def sampled(run: dict, batch: Sequence[int]) -> Trajectories:
-        watched, recorder = record(model, branch)
+        watched, recorder = record(model, branch, sites, grid=grid)
         latents = sample(watched, **run, seeds=batch, on_step=progress)
         return Trajectories(*recorder.trajectory(), latents)
 
@@ -51,8 +63,8 @@ class Trajectories:
 
     timesteps: Tensor
     """`(t,)`, descending."""
-    h: Tensor
-    """`(n, t, c, h, w)`."""
+    h: Mapping[str, Tensor]
+    """`(n, t, c, h, w)` by site."""
     latents: Tensor
     """`(n, ...)`."""
     extras: Mapping[str, Tensor] = field(default_factory=dict)
@@ -106,7 +118,8 @@ class Recording:
         if rows:
             kept = list(rows.values())
             write_shard(
-                self.folder, list(rows), timesteps=found.timesteps, h=found.h[kept], latents=found.latents[kept],
+                self.folder, list(rows), timesteps=found.timesteps,
+                h={site: each[kept] for site, each in found.h.items()}, latents=found.latents[kept],
                 source=self.source, recipe=self.recipe,
                 extras={name: tensor[kept] for name, tensor in found.extras.items()},
             )  # fmt: skip
@@ -127,8 +140,12 @@ def sole_writer(folder: Path) -> Iterator[None]:
         yield
 
 
-def sampling_recipe(model, *, positive, negative, cfg, sampler, sigmas, latent, branch: str) -> str:
+def sampling_recipe(
+    model, *, positive, negative, cfg, sampler, sigmas, latent, branch: str, sites: Sequence[str] = (MIDDLE,),
+    grid: int | None = None,
+) -> str:  # fmt: skip
     """JSON of all that decides what a seed becomes: by it a bank is continued, or sampled anew."""
+    elsewhere = {"sites": list(sites), "grid": grid} if tuple(sites) != (MIDDLE,) else {}  # as banks were named before
     recipe = {
         "sample": model_family(model),
         "model": model_digest(model),
@@ -141,6 +158,7 @@ def sampling_recipe(model, *, positive, negative, cfg, sampler, sigmas, latent, 
         "latent": list(latent["samples"].shape),
         "latent_digest": digest(latent),
         "branch": branch,
+        **elsewhere,
     }
     return json.dumps(recipe, sort_keys=True)
 

@@ -5,6 +5,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 
+def conditioning(clip, text: str) -> list:
+    """What core's CLIP Text Encode makes of `text`."""
+    encoded: list = clip.encode_from_tokens_scheduled(clip.tokenize(text))
+    return encoded
+
+
 def text_embedding(clip, text: str) -> Tensor:
     """`(1, d)` of unit length. `ValueError` where the model has none that pictures could be compared with."""
     tokens, model = clip.tokenize(text), clip.cond_stage_model

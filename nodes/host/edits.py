@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from ...directions import Direction, percent
+from ...directions import MIDDLE, Direction, percent
 from .branches import Branch
 
 ApplyTo = Literal["both", "positive", "negative"]
@@ -17,8 +17,9 @@ Fit = Literal["resize", "exact", "channel mean"]
 
 @dataclass(frozen=True, eq=False)
 class UNetCall:
-    """One evaluation of the UNet, as it is at its bottleneck."""
+    """One evaluation of the UNet, as it passes a site."""
 
+    site: str
     chunks: tuple[Tensor, ...]
     """h `(samples, c, h, w)` of each prompt in the batch."""
     branches: tuple[Branch | None, ...]
@@ -61,13 +62,14 @@ class Injection:
     def _delta(self, call: UNetCall) -> Tensor:
         """What to add to each sample of a chunk: `(1 or b, c, h, w)` like h."""
         h = call.chunks[0]
-        delta = self.direction.at(torch.tensor([call.timestep])).to(h.device)
+        delta = self.direction.at(call.site, torch.tensor([call.timestep])).to(h.device)
         if delta.shape[1] != h.shape[1]:
             raise ValueError(
                 f'"{self.direction.name}" does not fit this model: got {delta.shape[1]} channels, wanted '
                 f"{h.shape[1]}. Load the model it was found in."
             )
-        delta = fit_to(delta, (h.shape[2], h.shape[3]), self.fit, self.direction.name)
+        fit = "resize" if self.fit == "exact" and call.site != MIDDLE else self.fit  # other maps are kept pooled
+        delta = fit_to(delta, (h.shape[2], h.shape[3]), fit, self.direction.name)
         if self.mask is not None:
             delta = delta * adaptive_avg_pool2d(self.mask.to(h.device).unsqueeze(1), h.shape[2:])
         factor = self.curve(percent(call.timestep)) if self.curve else 1.0
@@ -83,7 +85,7 @@ def fit_to(delta: Tensor, size: tuple[int, int], fit: Fit, name: str) -> Tensor:
         return delta
     if fit == "exact":
         raise ValueError(
-            f'"{name}" was found at a bottleneck of {delta.shape[3]}x{delta.shape[2]}, this image gives '
+            f'"{name}" was found at a map of {delta.shape[3]}x{delta.shape[2]}, this image gives '
             f"{size[1]}x{size[0]}: use the image size it was found at, or set fit to resize."
         )
     return interpolate(delta, size, mode="bilinear", antialias=True)

@@ -11,28 +11,23 @@ from torch import Tensor
 from ...directions import Direction
 from .branches import Branch, branches_of
 from .edits import ApplyTo, Edit, Fit, Injection, Substitution, UNetCall
-from .site import patched, require_fit
+from .sites import SiteCall, patched, patches_of, require_fit
 
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """The patch that edits h, out of place, in a window of the sampling.
-
-    It has no `.to`: ComfyUI would call that with the model's dtype, and cast a float32 direction for good.
-    """
+    """The patch that edits h at a site, out of place, in a window of the sampling."""
 
     edit: Edit
     sigma_start: float
     sigma_end: float
     """Active while sigma_end < sigma <= sigma_start, so that neighbouring windows share no step."""
 
-    def __call__(self, args: dict) -> dict:
-        h, options = args["h"], args["transformer_options"]
-        if not self.sigma_end < float(options["sigmas"][0]) <= self.sigma_start:
-            return {"h": h}
-        branches = branches_of(options)
-        call = UNetCall(h.chunk(len(branches)), branches, float(args["timesteps"][0]))
-        return {"h": torch.cat(self.edit(call))}
+    def __call__(self, call: SiteCall) -> Tensor:
+        if not self.sigma_end < float(call.options["sigmas"][0]) <= self.sigma_start:
+            return call.h
+        branches = branches_of(call.options)
+        return torch.cat(self.edit(UNetCall(call.site, call.h.chunk(len(branches)), branches, call.timestep)))
 
 
 def inject(
@@ -53,17 +48,21 @@ def inject(
         return model.clone()
     mask = None if mask is None else mask.reshape(-1, *mask.shape[-2:]).float().cpu()
     edit = Injection(direction, tuple(strengths), apply_to, fit, mask, curve)
-    return _edited(model, edit, start_percent, end_percent)
+    return _edited(model, dict.fromkeys(direction.sites, edit), start_percent, end_percent)
 
 
-def substitute(model, recorded: Mapping[Branch, Mapping[float, Tensor]], start_percent: float, end_percent: float):
-    """A clone of `model` whose h is the `recorded` one between the percents."""
-    return _edited(model, Substitution(recorded), start_percent, end_percent)
+def substitute(
+    model, recorded: Mapping[str, Mapping[Branch, Mapping[float, Tensor]]], start_percent: float, end_percent: float
+):
+    """A clone of `model` whose h at each site of `recorded` is the one that is there, between the percents."""
+    edits = {site: Substitution(each) for site, each in recorded.items()}
+    return _edited(model, edits, start_percent, end_percent)
 
 
-def _edited(model, edit: Edit, start_percent: float, end_percent: float):
+def _edited(model, edits: Mapping[str, Edit], start_percent: float, end_percent: float):
     sampling = model.get_model_object("model_sampling")
-    edited = patched(model, Patch(edit, *map(sampling.percent_to_sigma, (start_percent, end_percent))))
+    window = tuple(map(sampling.percent_to_sigma, (start_percent, end_percent)))
+    edited = patched(model, {site: Patch(edit, *window) for site, edit in edits.items()})
     edited.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "hspace", _note_acting)
     preparing = WrappersMP.PREPARE_SAMPLING, "hspace", _require_acting
     add_wrapper_with_key(*preparing, edited.model_options, is_model_options=True)  # a second model has no others
@@ -93,5 +92,4 @@ def _require_acting(executor, model, noise_shape, conds, *args, **kwargs):
 
 
 def _edits_of(model_options: dict) -> frozenset[Patch]:
-    patches = model_options["transformer_options"].get("patches", {}).get("middle_block_after_patch", ())
-    return frozenset(patch for patch in patches if isinstance(patch, Patch))
+    return frozenset(patch for patch in patches_of(model_options) if isinstance(patch, Patch))

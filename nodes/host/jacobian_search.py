@@ -39,8 +39,10 @@ def pooled(mask: Tensor | None, size: tuple[int, int]) -> Tensor | None:
 class JacobianSearch:
     """Finds triplets at each sigma it is shown; lives for one sampling call."""
 
-    def __init__(self, model, searches: int, count: int, protect_outside: int, mask: Tensor | None, seed: int):
-        self.sampling = model.get_model_object("model_sampling")
+    def __init__(
+        self, model, site: str, searches: int, count: int, protect_outside: int, mask: Tensor | None, seed: int
+    ):
+        self.site, self.sampling = site, model.get_model_object("model_sampling")
         self.count, self.protect_outside, self.mask, self.seed = count, protect_outside, mask, seed
         self.found: list[tuple[float, float, Triplets]] = []
         self.done, self.total = 0, searches * (26 + 8 * self.count + 8 * self.protect_outside)  # about
@@ -64,7 +66,7 @@ class JacobianSearch:
             for number, (v, value) in enumerate(zip(triplets.right, triplets.values.tolist(), strict=True), 1):
                 norm = clear_norm(value / sigma, sigma=sigma, contrast=float(picture.std()), area=area, sigmas=sigmas)
                 direction = Direction(
-                    delta=norm * v[None],
+                    deltas={self.site: norm * v[None]},
                     timesteps=torch.tensor([timestep]),
                     name=f"t {timestep:.0f} no. {number}",
                     method="Jacobian",

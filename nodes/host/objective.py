@@ -27,6 +27,8 @@ class Objective:
     loss: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
     """`(n,)` of what it sees in edited pictures and in the same unedited, and the spread of the latter `(m,)` at this
     step and at the end."""
+    moved: Callable[[Tensor, Tensor], Tensor]
+    """`(n,)` of what it sees in edited and unedited pictures: how far they went the way it wants, in its own unit."""
 
     def features(self, pictures: Tensor) -> Tensor:
         """What it sees, `(n, m)` float32, in pictures `(n, 3, height, width)` in 0..1; wherever it is loaded."""
@@ -61,6 +63,7 @@ def classifier_objective(classifier: Classifier, column: str, others: list[str])
         patchers=(classifier.patcher,),
         _features=lambda pictures: classifier.differentiable(pictures)[:, chosen],
         loss=score_shift_loss,
+        moved=lambda edited, plain: edited[:, 0] - plain[:, 0],
     )
 
 
@@ -84,6 +87,7 @@ def text_objective(clip, clip_vision, text: str, opposite: str) -> Objective:
         patchers=(clip_vision.patcher,),
         _features=features,
         loss=lambda edited, plain, spread, end: clip_directional_loss(edited, plain, change.to(edited)),
+        moved=lambda edited, plain: (edited - plain) @ change.to(edited),
     )
 
 

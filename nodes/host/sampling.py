@@ -14,7 +14,7 @@ import torch
 from comfy.k_diffusion import sampling as k_diffusion
 from torch import Tensor
 
-from .site import require_bottleneck
+from .sites import require_bottleneck
 
 Step = Callable[[Tensor], None]
 
@@ -60,7 +60,8 @@ def single_latent(model, latent: dict) -> dict:
             f"The latent must be one picture: got a batch of shape {tuple(samples.shape)}, wanted "
             "(1, channels, height, width). Set its batch size to 1: the number of pictures is chosen in this node."
         )
-    return {**latent, "samples": samples}
+    own = {key: value for key, value in latent.items() if key != "downscale_ratio_spacial"}  # it has been heeded
+    return {**own, "samples": samples}
 
 
 def seed_range(first: int, count: int) -> range:

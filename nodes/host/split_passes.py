@@ -1,6 +1,6 @@
-"""Sampling calls in which the UNet is split: visited at some sigmas or at each step, or decoded twice."""
+"""Sampling calls in which the UNet is split: visited at some sigmas or at each step, or run twice from a site on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from comfy.patcher_extension import WrappersMP
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...directions import brief
 from .branches import Branch, branches_of, chunk_of_branch
-from .site import require_bottleneck, wrapped
+from .sites import SiteCall, SitePatch, decoder_block, require_sites, wrapped
 from .split_unet import SplitUNet, split
 
 PredictedLatents = Callable[[Tensor], Tensor]
@@ -16,16 +16,18 @@ PredictedLatents = Callable[[Tensor], Tensor]
 Visit = Callable[[int, SplitUNet, PredictedLatents | None], Tensor]
 
 
-def visit_at_sigmas(model, visit: Callable[[float, SplitUNet], None], sigmas: Mapping[float, str], branch: Branch):
+def visit_at_sigmas(
+    model, visit: Callable[[float, SplitUNet], None], sigmas: Mapping[float, str], branch: Branch, site: str
+):
     """A clone of `model` that calls `visit(sigma, split_unet)` the first time it samples one picture at each sigma.
 
     `sigmas` have the names by which the sampling call ends in a `ValueError` where it does not come to one of them.
     """
-    return _visited(model, _SigmaVisitor(visit, awaited := _Awaited(sigmas, branch)), awaited)
+    return _visited(model, _SigmaVisitor(visit, awaited := _Awaited(sigmas, branch), site), awaited, site)
 
 
-def _visited(model, visitor: Callable, awaited: "_Awaited"):
-    require_bottleneck(model)
+def _visited(model, visitor: Callable, awaited: "_Awaited", site: str):
+    require_sites(model, (site,), "Cutting the UNet")
     visited = wrapped(model)
     visited.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "hspace_visit", visitor)
     visited.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "hspace_visit", awaited.predict_noise)
@@ -75,37 +77,37 @@ class _Awaited:
 class _SigmaVisitor:
     """Lives for one sampling call."""
 
-    def __init__(self, visit: Callable[[float, SplitUNet], None], awaited: _Awaited):
-        self.visit, self.awaited = visit, awaited
+    def __init__(self, visit: Callable[[float, SplitUNet], None], awaited: _Awaited, site: str):
+        self.visit, self.awaited, self.site = visit, awaited, site
 
     def __call__(self, executor, x, timesteps, context=None, y=None, control=None, transformer_options=None, **kwargs):
         options = transformer_options or {}
         chunk = self.awaited.chunk(options)
         if chunk is None:
             return executor(x, timesteps, context, y, control, transformer_options, **kwargs)
-        part = chunk, len(options["cond_or_uncond"])
-        prediction, split_unet = split(executor, x, timesteps, context, y, control, options, part=part, **kwargs)
+        at = dict(site=self.site, part=(chunk, len(options["cond_or_uncond"])))
+        prediction, split_unet = split(executor, x, timesteps, context, y, control, options, **at, **kwargs)
         with torch.inference_mode(False), torch.no_grad():
             self.visit(float(options["sigmas"][0]), split_unet)
         return prediction
 
 
-def visit_steps(model, sigmas: Tensor, branch: Branch, visit: Visit, *, learning: bool):
-    """A clone of `model` whose decoder is `visit(step, split_unet, predicted)` while it samples along `sigmas`.
+def visit_steps(model, sigmas: Tensor, branch: Branch, site: str, visit: Visit, *, learning: bool):
+    """A clone of `model` that is `visit(step, split_unet, predicted)` from `site` on while it samples along `sigmas`.
 
     `predicted` makes the latents of the branch's predicted pictures of a decoder's output; it is None where a step is
     evaluated again, or the other side of the guidance alone. `ValueError` at the end for steps it was never given at.
     """
     names = {float(sigma): f"step {number} of {len(sigmas) - 1}" for number, sigma in enumerate(sigmas[:-1], 1)}
     awaited = _Awaited(names, branch)
-    return _visited(model, _StepVisitor(model, sigmas, visit, awaited, learning), awaited)
+    return _visited(model, _StepVisitor(model, sigmas, site, visit, awaited, learning), awaited, site)
 
 
 class _StepVisitor:
     """Lives for one sampling call."""
 
-    def __init__(self, model, sigmas: Tensor, visit: Visit, awaited: _Awaited, learning: bool):
-        self.model, self.visit, self.awaited, self.learning = model, visit, awaited, learning
+    def __init__(self, model, sigmas: Tensor, site: str, visit: Visit, awaited: _Awaited, learning: bool):
+        self.model, self.site, self.visit, self.awaited, self.learning = model, site, visit, awaited, learning
         self.sigmas = sigmas[:-1].float().cpu()
 
     def __call__(self, executor, x, timesteps, context=None, y=None, control=None, transformer_options=None, **kwargs):
@@ -113,8 +115,8 @@ class _StepVisitor:
         sigma, count = float(options["sigmas"][0]), len(options["cond_or_uncond"])
         step, chunk = int((self.sigmas - sigma).abs().argmin()), self.awaited.chunk(options)
         _, split_unet = split(
-            executor, x, timesteps, context, y, control, options, differentiable=self.learning, **kwargs
-        )
+            executor, x, timesteps, context, y, control, options, site=self.site, differentiable=self.learning, **kwargs
+        )  # fmt: skip
         predicted = None
         if chunk is not None:
             with torch.inference_mode(False), torch.no_grad():
@@ -132,27 +134,29 @@ class _StepVisitor:
 
 
 class EncodeOnce:
-    """A wrapper of the UNet that runs it whole, and then, while `edit` is set, its decoder half alone on an edited h.
+    """A wrapper of the UNet that runs it whole, and then, while `edit` is set, what follows its first site alone.
 
-    `edit` is a patch of the bottleneck. Where want of memory splits the second pass into other batches, those are
-    encoded again. Lives for one sampling call.
+    `edit` is a patch of all the sites. Where want of memory splits the second pass into other batches, those are
+    run whole again. Lives for one sampling call.
     """
 
-    def __init__(self):
-        self.edit: Callable[[dict], dict] | None = None
+    def __init__(self, sites: Sequence[str]):
+        self.sites = sorted(sites, key=decoder_block)
+        self.edit: SitePatch | None = None
         self.whole: dict[tuple, SplitUNet] = {}
 
     def __call__(self, executor, x, timesteps, context=None, y=None, control=None, transformer_options=None, **kwargs):
         options = transformer_options or {}
         batch = (tuple(options["cond_or_uncond"]), tuple(options["uuids"]))
         split_unet = None if self.edit is None else self.whole.pop(batch, None)
+        first, *later = self.sites
         if split_unet is None:
             prediction, split_unet = split(
-                executor, x, timesteps, context, y, control, options, differentiable=False, **kwargs
+                executor, x, timesteps, context, y, control, options, site=first, differentiable=False, **kwargs
             )
         if self.edit is None:
             self.whole[batch] = split_unet
             return prediction
-        return split_unet.decode(
-            self.edit({"h": split_unet.h, "x": x, "timesteps": timesteps, "transformer_options": options})["h"]
-        )
+        edit, timestep = self.edit, float(timesteps[0])
+        at = lambda site: lambda h: edit(SiteCall(site, h, x, timestep, options))  # noqa: E731
+        return split_unet.decode(at(first)(split_unet.h), {site: at(site) for site in later})

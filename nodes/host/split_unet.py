@@ -1,33 +1,46 @@
-"""A UNet cut at its bottleneck while it samples: h, and the decoder half that makes the prediction of it.
+"""A UNet cut at a site while it samples: h, and what comes after it, which makes the prediction of it.
 
-The encoder runs once, inside the sampler's own call, so that LoRA, conditioning, dtype and offloading are whatever they
-are there. The decoder half is then a function of h alone, with derivatives.
+What comes before runs once, inside the sampler's own call, so that LoRA, conditioning, dtype and offloading are
+whatever they are there. What comes after is then a function of h alone, with derivatives.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.autograd.forward_ad as forward_ad
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel, forward_timestep_embed
 from torch import Tensor
 
-from ...directions import Jacobian
+from ...directions import MIDDLE, Jacobian
 from .derivatives import GraphBudget, derivatives, differentiable_attention, math_attention, with_autograd_weights
+from .sites import decoder_block
 
-_SKIPS, _BOTTLENECK = "input_block_patch", "middle_block_after_patch"
+_SKIPS, _BOTTLENECK, _DECODER = "input_block_patch", "middle_block_after_patch", "output_block_patch"
+
+
+Edits = Mapping[str, Callable[[Tensor], Tensor]]
+"""What is made of h, by site."""
+
+
+class Decode(Protocol):
+    def __call__(self, h: Tensor, later: Edits | None = None) -> Tensor:
+        """The prediction `(n, channels, height, width)` of `h (n, c, h, w)`, in the model's own kind of prediction.
+
+        `later` are edits of what is at sites that come after.
+        """
 
 
 @dataclass(frozen=True, eq=False)
 class SplitUNet:
-    """One picture at one timestep: `decode(h)` is the prediction the model makes there."""
+    """Pictures at one timestep: `decode(h)` is the prediction that the model makes of what it has at a site."""
 
     h: Tensor
-    """`(1, c, h, w)`."""
-    decode: Callable[[Tensor], Tensor]
-    """From `(n, c, h, w)` to `(n, channels, height, width)`, in the model's own kind of prediction."""
+    """`(n, c, h, w)`."""
+    decode: Decode
     prediction: Tensor
-    """`(1, channels, height, width)`: what the whole model predicted."""
+    """`(n, channels, height, width)`: what the whole model predicted."""
     timestep: float
 
     def jacobian(self) -> Jacobian:
@@ -72,80 +85,109 @@ class SplitUNet:
 
 
 def split(
-    executor, x, timesteps, context, y, control, options, *, part=(0, 1), differentiable=True, **kwargs
+    executor, x, timesteps, context, y, control, options, *, site=MIDDLE, part=(0, 1), differentiable=True, **kwargs
 ) -> tuple[Tensor, SplitUNet]:
-    """The prediction of a whole UNet call, and the split_unet of one `part` (which of how many) of its batch."""
+    """The prediction of a whole UNet call, and the UNet cut at `site` for a `part` (which of how many) of its batch."""
     if control is not None:
-        raise ValueError("The model can't be cut at its bottleneck under a ControlNet: take it off for this node.")
-    seen = _Activations()
+        raise ValueError("The model can't be cut under a ControlNet: take it off for this node.")
+    seen = _Activations(decoder_block(site))
     patches = options.get("patches", {})
     extra = {_BOTTLENECK: seen.bottleneck}
     if isinstance(executor.class_obj, UNetModel):
         extra[_SKIPS] = seen.skip
+    if seen.block:
+        extra[_DECODER] = seen
     watched = {**options, "patches": {**patches, **{key: [*patches.get(key, ()), at] for key, at in extra.items()}}}
     prediction = executor(x, timesteps, context, y, control, watched, **kwargs)
     index, count = part
     with torch.inference_mode(False if differentiable else torch.is_inference_mode_enabled()), torch.no_grad():
         of_part = lambda value: value.chunk(count)[index].clone() if torch.is_tensor(value) else value  # noqa: E731
         decode = _decoder(executor.class_obj, of_part, seen, x.dtype, differentiable)
-        return prediction, SplitUNet(of_part(seen.args["h"]), decode, of_part(prediction), float(timesteps[0]))
+        return prediction, SplitUNet(of_part(seen.h), decode, of_part(prediction), float(timesteps[0]))
 
 
 class _Activations:
-    """What a whole call shows of itself at ComfyUI's patch points."""
+    """What a whole call shows of itself at ComfyUI's patch points, up to where it is cut."""
 
-    def __init__(self):
+    def __init__(self, block: int):
+        self.block = block
+        """Of the decoder; 0 is the bottleneck."""
         self.skips: list[Tensor] = []
         self.args: dict = {}
+        self.h = torch.empty(0)
 
     def skip(self, h: Tensor, options: dict) -> Tensor:
         self.skips.append(h.clone())  # patches such as FreeU's write into what follows
         return h
 
     def bottleneck(self, args: dict) -> dict:
-        self.args = {**args, "h": args["h"].clone(), "transformer_options": dict(args["transformer_options"])}
+        self.h = args["h"].clone()
+        self.skips = list(args.get("skips", self.skips))
+        self.args = {**args, "transformer_options": dict(args["transformer_options"])}
         return {"h": args["h"]}
 
+    @property
+    def numbers(self) -> frozenset[int]:
+        """As a patch of the decoder, see `sites`."""
+        return frozenset([self.block])
 
-def _decoder(unet, of_part, seen: _Activations, dtype: torch.dtype, differentiable: bool) -> Callable[[Tensor], Tensor]:
-    """The decoder half of `unet` for a part of the batch, a function of h alone."""
+    def __call__(self, h: Tensor, skip: Tensor, options: dict) -> tuple[Tensor, Tensor]:
+        if options["block"] == ("output", self.block):
+            self.h, self.skips = h.clone(), [*self.skips[: -1 - self.block], skip.clone()]
+        return h, skip
+
+
+def _decoder(unet, of_part, seen: _Activations, dtype: torch.dtype, differentiable: bool) -> Decode:
+    """What comes after the cut, for a part of the batch."""
     emb, context = of_part(seen.args["emb"]), of_part(seen.args["context"])
-    skips = tuple(of_part(skip) for skip in seen.args.get("skips", seen.skips))
-    half: torch.nn.Module = _PixelDecoder(unet, skips, emb)
-    if isinstance(unet, UNetModel):
-        options = seen.args["transformer_options"]
-        if differentiable:
-            options = {**options, "optimized_attention_override": differentiable_attention}
-        half = _UNetDecoder(unet, skips, emb, context, options, dtype)
-    return with_autograd_weights(half) if differentiable else half
+    options = seen.args["transformer_options"]
+    if differentiable:
+        options = {**options, "optimized_attention_override": differentiable_attention}
+    rest = _Rest(unet, seen.block, tuple(map(of_part, seen.skips)), emb, context, options, dtype)
+    return with_autograd_weights(rest) if differentiable else rest
 
 
-class _UNetDecoder(torch.nn.Module):
-    """The second half of `UNetModel._forward`, block by block, with the patches that act there."""
+class _Rest(torch.nn.Module):
+    """What comes after the cut, with the patches that act there."""
 
-    def __init__(self, unet: UNetModel, skips, emb, context, options, dtype):
+    def __init__(self, unet, block: int, skips: Sequence[Tensor], emb, context, options, dtype):
         super().__init__()
-        self.blocks, self.out, self.dtype = unet.output_blocks, unet.out, dtype
-        self.skips, self.emb, self.context, self.options = skips, emb, context, options
+        self.unet, self.block, self.skips, self.emb, self.context = unet, block, skips, emb, context
+        self.options, self.dtype = options, dtype
 
-    def forward(self, h: Tensor) -> Tensor:
-        options, skips = dict(self.options), list(self.skips)
-        h = h.clone()
-        for number, block in enumerate(self.blocks):
+    def forward(self, h: Tensor, later: Edits | None = None) -> Tensor:
+        patches = self.options.get("patches", {})
+        editing = _Editing({decoder_block(site): edit for site, edit in (later or {}).items()})
+        after = [*map(self._after, patches.get(_DECODER, ())), editing]
+        options = {**self.options, "patches": {**patches, _DECODER: after}}
+        if isinstance(self.unet, UNetModel):
+            return self._decoded(h.clone(), options)
+        return self.unet.decode(h, self.skips, self.emb, options, start=self.block)
+
+    def _decoded(self, h: Tensor, options: dict) -> Tensor:
+        """The second half of `UNetModel._forward`, from a block on."""
+        skips = list(self.skips)
+        for number in range(self.block, len(self.unet.output_blocks)):
             options["block"] = ("output", number)
             skip = skips.pop()
-            for patch in options.get("patches", {}).get("output_block_patch", ()):
+            for patch in options["patches"][_DECODER]:
                 h, skip = patch(h, skip, options)
             h = torch.cat([h, skip], dim=1)
             shape = skips[-1].shape if skips else None
-            h = forward_timestep_embed(block, h, self.emb, self.context, options, shape)
-        return self.out(h.type(self.dtype))
+            h = forward_timestep_embed(self.unet.output_blocks[number], h, self.emb, self.context, options, shape)
+        return self.unet.out(h.type(self.dtype))
+
+    def _after(self, patch: Callable) -> Callable:
+        """`patch`, but where the cut is: there it has acted."""
+        cut = ("output", self.block) if self.block else None
+        return lambda h, skip, options: (h, skip) if options["block"] == cut else patch(h, skip, options)
 
 
-class _PixelDecoder(torch.nn.Module):
-    def __init__(self, unet, skips, emb):
-        super().__init__()
-        self.unet, self.skips, self.emb = unet, skips, emb
+@dataclass(frozen=True, eq=False)
+class _Editing:
+    edits: Mapping[int, Callable[[Tensor], Tensor]]
+    """By the number of the block that h enters."""
 
-    def forward(self, h: Tensor) -> Tensor:
-        return self.unet.decode(h, self.skips, self.emb)
+    def __call__(self, h: Tensor, skip: Tensor, options: dict) -> tuple[Tensor, Tensor]:
+        number = options["block"][1]
+        return (self.edits[number](h) if number in self.edits else h), skip

@@ -35,6 +35,7 @@ class Trainer:
     batch_size: int
     branch: str
     rounds: int
+    site: str
 
     @cached_property
     def progress(self) -> Progress:
@@ -63,7 +64,7 @@ class Trainer:
         return sample(model, **self.run, seeds=self.seeds[:count], on_step=lambda x0: None)
 
     def _sample(self, visit, seeds, *, learning: bool) -> Tensor:
-        model = visit_steps(self.model, self.run["sigmas"], self.branch, visit, learning=learning)
+        model = visit_steps(self.model, self.run["sigmas"], self.branch, self.site, visit, learning=learning)
         return sample(model, **self.run, seeds=seeds, on_step=self.progress)
 
 

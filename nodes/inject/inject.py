@@ -42,7 +42,8 @@ class HSpaceInject(io.ComfyNode):
             mask=mask,
             curve=strength_curve(curve),
         )
-        return io.NodeOutput(patched)
+        ends = {"usable": direction.usable} if direction.usable and any(direction.usable) else None  # for web/usable.js
+        return io.NodeOutput(patched, ui=ends)
 
 
 NODES = [HSpaceInject]

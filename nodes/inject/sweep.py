@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 
 import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ...directions import Direction, DirectionSet
+from ...directions import Direction, DirectionSet, usable_in_sweep
 from ..host import Progress, inject, sample, seed_range, single_latent
 from ..ui import (
     APPLY_TO,
@@ -28,6 +29,7 @@ from ..ui import (
     parse_strengths,
     strength_labels,
     strip,
+    usable_words,
     window_inputs,
 )
 
@@ -112,6 +114,14 @@ class HSpaceSweep(io.ComfyNode):
                 io.Image.Output(
                     display_name="strip", tooltip="The first row alone, small: a thumbnail for Save Direction."
                 ),
+                HSpaceDirection.Output(
+                    display_name="direction",
+                    tooltip="The direction, the first shown of several, with the range of strengths in which it is "
+                    "usable. To Save Direction.",
+                ),
+                io.String.Output(
+                    display_name="info", tooltip="From which strength to which each direction shown is usable."
+                ),
             ],
             is_output_node=True,
         )
@@ -141,8 +151,17 @@ class HSpaceSweep(io.ComfyNode):
             highlighted=[i for i, strength in enumerate(columns) if strength == 0],
             size=picture_size,
         )
-        preview = ui.PreviewImage(sheet, cls=cls)
-        return io.NodeOutput(sheet, pictures.flatten(0, 1), strip(pictures[0], STRIP_SIZE), ui=preview)
+        measured = with_usable(shown, pictures, columns)
+        info = "\n".join(f"{each.name}: {usable_words(each.usable)}" for each in measured)
+        bare, thumbnail = pictures.flatten(0, 1), strip(pictures[0], STRIP_SIZE)
+        return io.NodeOutput(sheet, bare, thumbnail, measured[0], info, ui=ui.PreviewImage(sheet, cls=cls))
+
+
+def with_usable(shown: Mapping[int, Direction], pictures: Tensor, strengths: Sequence[float]) -> list[Direction]:
+    """Each direction with the range in which its rows of `pictures` show it to be usable; as it was if they don't."""
+    count = len(shown)
+    measured = [usable_in_sweep(pictures[place::count], strengths) for place in range(count)]
+    return [replace(each, usable=usable or each.usable) for each, usable in zip(shown.values(), measured, strict=True)]
 
 
 def numbered(direction: Direction | DirectionSet, first: int, most: int) -> dict[int, Direction]:

@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 
 from ...directions import safe_path, save_direction
 from ..host import DIRECTIONS, free_path
-from ..ui import CATEGORY, HSpaceDirection, data_uri
+from ..ui import CATEGORY, HSpaceDirection, data_uri, usable_words
 
 
 class HSpaceSaveDirection(io.ComfyNode):
@@ -59,7 +59,8 @@ class HSpaceSaveDirection(io.ComfyNode):
         if not replace:
             path = free_path(path, direction)
         save_direction(direction, path, thumbnail="" if thumbnail is None else data_uri(thumbnail))
-        return io.NodeOutput(direction, ui=ui.PreviewText(f"Saved as {path.relative_to(root).as_posix()}"))
+        said = f"Saved as {path.relative_to(root).as_posix()}\nUsable: {usable_words(direction.usable)}"
+        return io.NodeOutput(direction, ui=ui.PreviewText(said))
 
 
 NODES = [HSpaceSaveDirection]

@@ -21,6 +21,7 @@ from ..ui import (
     heat_maps,
     outline,
     spectrum_plot,
+    usable_words,
 )
 
 CARD_LINES, CARD_WIDTH = 16, 50
@@ -116,17 +117,21 @@ def about(direction: Direction) -> str:
 
 
 def facts(direction: Direction) -> dict[str, str]:
-    source, (count, *size) = direction.source, direction.delta.shape
+    source, count = direction.source, len(direction.timesteps)
     first, last = (f"{float(direction.timesteps[i]):.0f}" for i in (0, -1))
     return {
         "found by": direction.method,
         "strength 1": direction.unit,
+        "usable": usable_words(direction.usable),
         "made by": direction.author or "not said",
         "fits models of family": source.family,
         "weights it was found in": source.fingerprint,
-        "place in the UNet": f"{source.site}, {source.branch} side",
+        "side of the guidance": source.branch,
         "picture": f"{source.image_size[0]}x{source.image_size[1]}",
-        "bottleneck": f"{size[0]} channels, {size[2]}x{size[1]}",
+        "sites": ", ".join(
+            f"{site} ({channels} channels, {width}x{height})"
+            for site, (channels, height, width) in direction.shapes.items()
+        ),
         "timesteps": f"{count}, {first} to {last}" if count > 1 else "the same at all",
     }
 

@@ -1,6 +1,6 @@
 """What is drawn and typed: the schema's pieces, text fields, plots, sheets, thumbnails."""
 
-from .found import answer, finder_outputs
+from .found import answer, finder_outputs, usable_words
 from .inputs import (
     APPLY_TO,
     BATCH_SIZE,
@@ -15,6 +15,8 @@ from .inputs import (
     MASK,
     NEGATIVE,
     POSITIVE,
+    SITE,
+    SITES,
     SPAN,
     STRENGTH,
     UNET,
@@ -26,7 +28,7 @@ from .inputs import (
     strength_curve,
     window_inputs,
 )
-from .plots import bars, card, heat_maps, loss_curve, spectrum_plot
+from .plots import bars, card, heat_maps, loss_curve, spectrum_plot, tracks
 from .sheets import below, contact_sheet, difference_maps, grid, strength_labels, strip, to_pil
 from .text_fields import (
     csv_table,
@@ -35,6 +37,7 @@ from .text_fields import (
     parse_names,
     parse_numbers,
     parse_percents,
+    parse_scenes,
     parse_settings,
     parse_strengths,
     parse_windows,
@@ -65,6 +68,8 @@ __all__ = [
     "MASK",
     "NEGATIVE",
     "POSITIVE",
+    "SITE",
+    "SITES",
     "SPAN",
     "STRENGTH",
     "UNET",
@@ -93,6 +98,7 @@ __all__ = [
     "one_each",
     "outline",
     "parse_names",
+    "parse_scenes",
     "parse_numbers",
     "parse_percents",
     "parse_settings",
@@ -104,5 +110,7 @@ __all__ = [
     "strength_labels",
     "strip",
     "to_pil",
+    "tracks",
+    "usable_words",
     "window_inputs",
 ]

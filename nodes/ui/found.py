@@ -18,13 +18,15 @@ def finder_outputs() -> list:
 
 def answer(found: FoundDirection, remark: str = "") -> io.NodeOutput:
     """Direction, plot and info with a remark; the plot is shown on the node too."""
-    reliability = found.reliability
     x = found.direction.timesteps
-    unknown = torch.full_like(x, torch.nan) if reliability is None else None
-    curves = {
-        "held-out d'": unknown if reliability is None else reliability.d_prime,
-        "split-half cosine": unknown if reliability is None else reliability.cosine,
-    }
+    curves = found.reliability.curves() if found.reliability else {"split-half cosine": torch.full_like(x, torch.nan)}
     plot = line_plots(x, curves, title=f'How steady "{found.direction.name}" is', x_label="timestep")
     info = found.summary() + remark
     return io.NodeOutput(found.direction, plot, info, ui=ui.PreviewImage(plot))
+
+
+def usable_words(usable: tuple[float, float] | None) -> str:
+    """From which strength to which a direction does what it is for."""
+    if usable is None:
+        return "not measured: a sweep of several seeds with strength 0 in it does"
+    return f"from strength {usable[0]:g} to {usable[1]:g}" if any(usable) else "nowhere: pictures don't follow it"

@@ -57,6 +57,23 @@ BRANCH = io.Combo.Input(
     advanced=True,
     tooltip="Which side of the guidance to record. positive is right unless you know better.",
 )
+SITES = io.String.Input(
+    "sites",
+    default="auto",
+    optional=True,
+    advanced=True,
+    tooltip='Where in the UNet to read: "middle" is the bottleneck, "output.3" what enters decoder block 3; several '
+    "with commas between. auto takes the bottleneck of a pixel DDPM, and the decoder's levels too of a model that "
+    "listens to prompts.",
+)
+SITE = io.String.Input(
+    "sites",
+    default="auto",
+    optional=True,
+    advanced=True,
+    tooltip='The place in the UNet: "middle" is the bottleneck, "output.3" what enters decoder block 3. auto takes the '
+    "bottleneck of a pixel DDPM, and the level of the decoder above it of a model that listens to prompts.",
+)
 SPAN = io.Combo.Input(
     "span",
     options=["whole trajectory", "each timestep"],

@@ -23,7 +23,7 @@ def line_plots(
     figure = _figure(3.6 * len(curves), 2.9)
     figure.suptitle(title, color=INK, fontsize=11, parse_math=False)
     for axis, (name, y), colour in zip(
-        figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), (BLUE, ORANGE), strict=True
+        figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), (BLUE, ORANGE)[: len(curves)], strict=True
     ):
         axis.plot(x, y, "o-", color=colour, markersize=4, linewidth=1.6)
         axis.set_title(name, fontsize=10, color=INK)
@@ -84,6 +84,29 @@ def bars(groups: Mapping[str, Sequence[float]], labels: Sequence[str], *, title:
     axis.legend(fontsize=8, frameon=False, labelcolor=INK)
     _dress(axis)
     axis.tick_params(axis="x", colors=INK)
+    return _image(figure)
+
+
+def tracks(
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+    marks: Mapping[str, tuple[float, float]],
+    *,
+    x_label: str,
+    y_label: str,
+    width: int,
+) -> Tensor:
+    """An IMAGE `(1, height, width, 3)` of `width` pixels: curves through points in one panel, and single points."""
+    figure = _figure(width / DPI, 3.4)
+    axis = figure.subplots()
+    for i, (name, points) in enumerate(curves.items()):
+        marker = MARKERS[i // len(SERIES) % len(MARKERS)]
+        axis.plot(*zip(*points, strict=True), marker + "-", color=SERIES[i % len(SERIES)], markersize=4, label=name)
+    for name, (x, y) in marks.items():
+        axis.plot(x, y, "*", color=INK, markersize=12, label=name)
+    axis.axvline(1, color=FAINT, linewidth=0.8, linestyle=":")
+    axis.set_ylim(bottom=0)
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False, labelcolor=INK)
+    _dress(axis, x_label, y_label)
     return _image(figure)
 
 

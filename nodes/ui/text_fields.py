@@ -5,7 +5,9 @@ import io
 import math
 import re
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+CHOICE = re.compile(r"\{([^{}]*)\}")
 RANGE = re.compile(r"(\d{1,9})(?:\s*-\s*(\d{1,9}))?")
 
 
@@ -37,6 +39,35 @@ def _parse_floats(text: str, what: str, example: str) -> list[float]:
     if not numbers or not all(math.isfinite(number) for number in numbers):
         raise ValueError(f'Can\'t read the {what}: got {text!r}, wanted numbers with commas, such as "{example}".')
     return numbers
+
+
+class WordScene(NamedTuple):
+    """A prompt with the first of "{smiling|frowning}", with the second, and with neither."""
+
+    having: str
+    lacking: str
+    neutral: str
+
+
+def parse_scenes(text: str) -> list[WordScene]:
+    """What each line says. `ValueError` where there is none, or one without such a choice."""
+    scenes = [_scene(line.strip()) for line in text.splitlines() if line.strip()]
+    if not scenes:
+        raise ValueError('There is no scene: got an empty text, wanted such as "a {smiling|frowning} person".')
+    return scenes
+
+
+def _scene(line: str) -> WordScene:
+    choices = [choice.split("|") for choice in CHOICE.findall(line)]
+    if not choices or any(len(choice) != 2 for choice in choices) or set("{}") & set(CHOICE.sub("", line)):
+        raise ValueError(
+            f'Can\'t read the scene: got "{line}", wanted two choices in braces, as in "a {{smiling|frowning}} person".'
+        )
+    return WordScene(_chosen(line, 0), _chosen(line, 1), " ".join(CHOICE.sub("", line).split()))
+
+
+def _chosen(line: str, side: int) -> str:
+    return CHOICE.sub(lambda found: found[1].split("|")[side].strip(), line)
 
 
 def parse_names(text: str) -> list[str]:

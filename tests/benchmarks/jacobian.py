@@ -51,7 +51,11 @@ def halves_at(demo, seed: int, step: int):
     found = []
     sigmas = demo.settings["sigmas"]
     at = demo.module("nodes.host.split_passes").visit_at_sigmas(
-        demo.model, lambda sigma, halves: found.append(halves), {float(sigmas[step]): f"step {step + 1}"}, "positive"
+        demo.model,
+        lambda sigma, halves: found.append(halves),
+        {float(sigmas[step]): f"step {step + 1}"},
+        "positive",
+        "middle",
     )
     demo.module("nodes.host.sampling").sample(
         at, **demo.settings, latent=demo.latent, seeds=[seed], on_step=lambda x0: None

@@ -46,7 +46,7 @@ def cut(module, model, context: int, pixels: int):
     found = []
     schedule = sigmas(model, 2)
     watched = module("nodes.host.split_passes").visit_at_sigmas(
-        model, lambda sigma, halves: found.append(halves), {float(schedule[0]): "step 1"}, "positive"
+        model, lambda sigma, halves: found.append(halves), {float(schedule[0]): "step 1"}, "positive", "middle"
     )
     with torch.inference_mode():
         module("nodes.host.sampling").sample(

@@ -47,12 +47,16 @@ class PromptedModel:
     @torch.no_grad()
     def latents(
         self, texts: Sequence[str], seeds: Sequence[int], *, model=None, cfg: float = CFG, steps: int = STEPS,
-        sampler=None, negative: str = "",
+        sampler=None, negative: str = "", start: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
-        """Finished latents `(n, 4, 32, 32)`, each of its own prompt and seed, by euler or another sampler."""
+        """Finished latents `(n, 4, 32, 32)`, each of its own prompt and seed, by euler or another sampler.
+
+        From a latent `start`, if given, the second half of the steps.
+        """
         import comfy.samplers
 
         sample, parts = self.host.sample, []
+        sigmas = self.sigmas(steps) if start is None else self.sigmas(steps)[steps // 2 :]
         for first in range(0, len(seeds), BATCH):
             part = slice(first, first + BATCH)
             parts.append(
@@ -62,8 +66,8 @@ class PromptedModel:
                     negative=self.prompts([negative]),
                     cfg=cfg,
                     sampler=sampler or comfy.samplers.sampler_object("euler"),
-                    sigmas=self.sigmas(steps),
-                    latent=self.empty,
+                    sigmas=sigmas,
+                    latent=self.empty if start is None else {"samples": start},
                     seeds=seeds[part],
                     on_step=lambda x0: None,
                 )  # fmt: skip
@@ -92,19 +96,50 @@ class PromptedModel:
         with torch.no_grad():
             return self.network.features(pictures.movedim(-1, 1) * 2 - 1).flatten(1)
 
-    def recorded(self, folder, runs: Mapping[str, str], seeds: Sequence[int], *, cfg: float = CFG, steps: int = STEPS):
-        """A bank of `seeds` for each name and prompt."""
-        import comfy.samplers
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The sites that finders take when nobody says which."""
+        return self.host.chosen_sites(self.model, ["auto"])
 
-        shared = dict(
-            negative=self.prompts([""]), cfg=cfg, sampler=comfy.samplers.sampler_object("euler"),
-            sigmas=self.sigmas(steps),
-        )  # fmt: skip
-        settings = {name: dict(positive=self.prompts([text]), **shared) for name, text in runs.items()}
+    def recorded(
+        self, folder, runs: Mapping[str, str], seeds: Sequence[int], *, cfg: float = CFG, steps: int = STEPS,
+        sites: Sequence[str] = ("middle",),
+    ):  # fmt: skip
+        """A bank of `seeds` for each name and prompt."""
+        settings = {name: self._run(text, cfg, steps) for name, text in runs.items()}
         with folder_of("hspace_banks", folder):
             return self.module("nodes.host.bank_recording").record_banks(
-                self.model, settings, latent=self.empty, seeds=seeds, batch_size=BATCH, branch="positive"
-            )
+                self.model, settings, latent=self.empty, seeds=seeds, batch_size=BATCH, branch="positive", sites=sites,
+                grid=None,
+            )  # fmt: skip
+
+    def slider(
+        self, folder, scenes: Sequence[str], words: tuple[str, str], seeds: Sequence[int], *, cfg: float = CFG,
+        steps: int = STEPS, sites: Sequence[str] | None = None,
+    ):  # fmt: skip
+        """What Find Direction (Words) finds between two words in these scenes."""
+        sides = {"with": words[0], "without": words[1]}
+        pairs = [
+            {
+                side: self._run(", ".join(filter(None, (scene, word))), cfg, steps) | {"latent": self.empty}
+                for side, word in sides.items()
+            }
+            for scene in scenes
+        ]
+        with folder_of("hspace_banks", folder), torch.no_grad():
+            found, _ = self.host.find_slider(
+                self.model, pairs, name=words[0], seeds=seeds, batch_size=BATCH, branch="positive",
+                sites=sites or self.levels,
+            )  # fmt: skip
+        return found.direction
+
+    def _run(self, text: str, cfg: float, steps: int) -> dict:
+        import comfy.samplers
+
+        return dict(
+            positive=self.prompts([text]), negative=self.prompts([""]), cfg=cfg,
+            sampler=comfy.samplers.sampler_object("euler"), sigmas=self.sigmas(steps),
+        )  # fmt: skip
 
     def spread(self, texts: Sequence[str], steps: int) -> Tensor:
         """`(10,)`: the standard deviation of the scores of fresh pictures, the unit that effects are told in."""

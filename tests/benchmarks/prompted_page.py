@@ -1,6 +1,6 @@
 """docs/prompted.md: its words from docs/prompted.head.md, its tables from docs/prompted.json.
 
-peers.py and prompted_today.py write it anew with each of their results.
+peers.py, sliders.py, which_sites.py and prompted_today.py write it anew with each of their results.
 """
 
 import json
@@ -10,7 +10,8 @@ from pathlib import Path
 from results import remember
 
 DOCS = Path(__file__).parents[2] / "docs"
-PEERS, FINDERS, REAL = "peers ", "bottleneck, ", "real pictures, "
+PEERS, SLIDERS, SITES, LEVELS = "peers ", "sliders ", "sites ", "levels, "
+FINDERS, REAL = "bottleneck, ", "real pictures, "
 
 
 def keep(part: str, result: dict) -> None:
@@ -22,22 +23,32 @@ def keep(part: str, result: dict) -> None:
 def write_page() -> None:
     results = json.loads((DOCS / "prompted.json").read_text(encoding="utf-8"))
     text = (DOCS / "prompted.head.md").read_text(encoding="utf-8")
-    tables = {"<!-- peers -->": peers(results), "<!-- finders -->": finders(results), "<!-- real -->": real(results)}
+    tables = {
+        "<!-- peers -->": dials(results, PEERS, cost=True),
+        "<!-- sliders -->": dials(results, SLIDERS),
+        "<!-- sites -->": dials(results, SITES),
+        "<!-- finders -->": finders(results),
+        "<!-- real -->": real(results),
+    }
     for mark, table in tables.items():
         text = text.replace(mark, table)
     (DOCS / "prompted.md").write_text(text, encoding="utf-8")
 
 
-def peers(results: Mapping[str, dict]) -> str:
-    """A row for each method, a column for each attribute; the seconds are those of the first."""
-    by_attribute = {name.removeprefix(PEERS): each for name, each in results.items() if name.startswith(PEERS)}
-    attributes = list(by_attribute)
-    rows = [["what moves it", *(name.replace("_", " ") for name in attributes), "seconds", "kB"]]
-    for method in next(iter(by_attribute.values())):
-        found = [by_attribute[attribute][method] for attribute in attributes]
-        seconds = found[0]["seconds"]
-        kilobytes = found[0]["bytes"] / 1000
-        rows.append([method, *map(_cell, found), f"{seconds:.0f}" if seconds else "-", f"{kilobytes:.0f}"])
+def dials(results: Mapping[str, dict], kind: str, cost: bool = False) -> str:
+    """A row for each method, a column for each attribute; the cost is that of the first attribute."""
+    cells: dict[str, dict[str, dict]] = {}
+    for name, each in results.items():
+        if name.startswith(kind):
+            attribute, _, method = name.removeprefix(kind).partition(", ")
+            cells.setdefault(method, {})[attribute] = each
+    attributes = list(dict.fromkeys(attribute for row in cells.values() for attribute in row))
+    rows = [["what moves it", *(name.replace("_", " ") for name in attributes), *(["seconds", "kB"] if cost else [])]]
+    for method, found in cells.items():
+        rows.append([method, *(_cell(found[name]) if name in found else "" for name in attributes)])
+        if cost:
+            first = found[attributes[0]]
+            rows[-1] += [f"{first['seconds']:.0f}" if first["seconds"] else "-", f"{first['bytes'] / 1000:.0f}"]
     return _table(rows)
 
 

@@ -107,7 +107,7 @@ def test_a_direction_learnt_under_the_classifier(today):
     with folder_of("hspace_banks", today.banks):
         found = today.nodes.HSpaceLearnDirection.execute(
             model, positive, negative, sampler, sigmas, latent, today.faces.vae, objective, "smile", "constant", 64, 0,
-            40, 0.005, 1.0, 16, CFG, "positive",
+            40, 0.005, 1.0, 16, CFG, "positive", "middle",
         ).result[0]  # fmt: skip
     today.note("learnt under the classifier, smile", today.moved(found), "smile")
 
@@ -115,7 +115,7 @@ def test_a_direction_learnt_under_the_classifier(today):
 def test_directions_of_the_jacobian(today):
     model, positive, negative, sampler, sigmas, latent = today.run()
     found = today.nodes.HSpaceFindJacobian.execute(
-        model, positive, negative, sampler, sigmas, latent, 0, "0.4", 3, CFG, 10, "positive"
+        model, positive, negative, sampler, sigmas, latent, 0, "0.4", 3, CFG, 10, "positive", sites="middle"
     ).result[0]
     for number, direction in enumerate(found, 1):
         today.note(f"Jacobian {number}", today.moved(direction))

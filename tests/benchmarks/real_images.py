@@ -225,7 +225,7 @@ def test_a_bank_of_renders_gives_the_directions_of_a_generated_one(demo, strengt
 
 
 def cosines(a, b) -> list[float]:
-    return cosine_similarity(a.delta.flatten(1), b.delta.flatten(1)).tolist()
+    return cosine_similarity(a.deltas["middle"].flatten(1), b.deltas["middle"].flatten(1)).tolist()
 
 
 def test_draw(pack, demo, found, tmp_path):

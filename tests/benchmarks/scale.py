@@ -43,7 +43,7 @@ def write_bank(folder: Path, n: int, shape=SD15, steps: int = 1, first: int = 0)
             h[:, step] = (weights @ basis + 0.3 * torch.randn(count, width, generator=draw)).half()
         write_shard(
             folder, range(start, start + count), timesteps=torch.linspace(999, 0, steps) if steps > 1 else
-            torch.tensor([500.0]), h=h.reshape(count, steps, *shape), latents=torch.zeros(count, 4, 64, 64),
+            torch.tensor([500.0]), h={"middle": h.reshape(count, steps, *shape)}, latents=torch.zeros(count, 4, 64, 64),
             source=Source("SD15", "0", "positive", (512, 512)), recipe="{}",
         )  # fmt: skip
 
@@ -58,7 +58,7 @@ def test_against_incremental_pca(tmp_path):
     """n = 1000, d = 81,920, k = 25: time of both in turn, and how far each is from an exact PCA in float64."""
     write_bank(tmp_path, 1000)
     bank = open_bank(tmp_path)
-    h = bank.h(0).flatten(1).numpy()
+    h = bank.h("middle", 0).flatten(1).numpy()
     exact = PCA(COMPONENTS, svd_solver="covariance_eigh" if h.shape[1] < h.shape[0] else "full").fit(
         h.astype(np.float64)
     )
@@ -68,7 +68,7 @@ def test_against_incremental_pca(tmp_path):
         theirs, incremental = seconds(lambda: IncrementalPCA(COMPONENTS, batch_size=100).fit(h))
         rows.append((ours, theirs, theirs / ours))
         print(f"ours {ours:.2f} s, IncrementalPCA {theirs:.1f} s: {theirs / ours:.1f} times", flush=True)
-    components = torch.stack([d.delta.flatten() for d in found]).double().numpy()
+    components = torch.stack([d.deltas["middle"].flatten() for d in found]).double().numpy()
     components /= np.linalg.norm(components, axis=1, keepdims=True)
     error = {
         "ours": worst_angle(components, exact.components_),
@@ -144,7 +144,7 @@ def timed(work):
 
 folder = Path(sys.argv[1])
 opened, bank = timed(lambda: open_bank(folder))
-picked, rows = timed(lambda: bank.select(bank.seeds[::100]).h(0))
+picked, rows = timed(lambda: bank.select(bank.seeds[::100]).h("middle", 0))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 found, directions = timed(lambda: find_components(bank, 25))
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -173,4 +173,4 @@ def test_banks_joined_by_copying_are_one_bank(tmp_path, span):
     for shard in (tmp_path / "b").iterdir():
         shutil.copy(shard, tmp_path / "a")
     joined, whole = (find_components(open_bank(tmp_path / name), 5, span=span) for name in ("a", "one"))
-    assert all(torch.equal(x.delta, y.delta) for x, y in zip(joined, whole, strict=True))
+    assert all(torch.equal(x.deltas["middle"], y.deltas["middle"]) for x, y in zip(joined, whole, strict=True))

@@ -36,10 +36,12 @@ def test_measure_semantics(pack, tmp_path):
 
 def norm_matched_random(direction, generator):
     """A random direction whose norm at every timestep is that of `direction`."""
-    noise = torch.randn(direction.delta.shape, generator=generator)
-    norms = direction.delta.flatten(1).norm(dim=1) / noise.flatten(1).norm(dim=1)
+    noise = torch.randn(direction.deltas["middle"].shape, generator=generator)
+    norms = direction.deltas["middle"].flatten(1).norm(dim=1) / noise.flatten(1).norm(dim=1)
     return replace(
-        direction, delta=noise * norms.reshape(-1, 1, 1, 1), name=direction.name.replace("component", "random")
+        direction,
+        deltas={"middle": noise * norms.reshape(-1, 1, 1, 1)},
+        name=direction.name.replace("component", "random"),
     )
 
 

@@ -72,8 +72,9 @@ def test_a_step_with_an_injection_and_with_recording(pack, size):
 def random_direction(pack, side: int, steps: int = 20):
     directions = importlib.import_module(f"{pack.__name__}.directions")
     return directions.Direction(
-        delta=torch.randn(steps, 1280, side, side), timesteps=torch.linspace(999, 0, steps), name="d", method="random",
-        unit="one", source=directions.Source("SD15", "0", "positive", (256, 256)), recipe="{}",
+        deltas={"middle": torch.randn(steps, 1280, side, side)}, timesteps=torch.linspace(999, 0, steps),
+        name="d", method="random", unit="one", recipe="{}",
+        source=directions.Source("SD15", "0", "positive", (256, 256)),
     )  # fmt: skip
 
 

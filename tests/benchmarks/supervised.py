@@ -59,7 +59,7 @@ def test_how_many_examples_a_direction_needs(pack, demo, scored):
     """Cosine with the direction from all examples: the paper's Fig. 8a."""
     bank, scores = scored
     noise = initial_noise(bank.seeds)
-    h = torch.stack([bank.h(step).flatten(1) for step in range(len(bank.timesteps))], 1).flatten(1)
+    h = torch.stack([bank.h("middle", step).flatten(1) for step in range(len(bank.timesteps))], 1).flatten(1)
     results = {}
     for name in TARGETS:
         ranked = scores.column(name).argsort()

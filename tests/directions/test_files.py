@@ -28,6 +28,24 @@ def test_the_model_browser_finds_its_keys(tmp_path):
     assert metadata["modelspec.thumbnail"].startswith("data:image/jpeg")
 
 
+def test_how_far_it_is_usable_is_saved_too(tmp_path):
+    for usable in ((-1.5, 2.25), (0.0, 0.1), None):
+        d = direction(usable=usable)
+        save_direction(d, tmp_path / "d.safetensors")
+        assert load_direction(tmp_path / "d.safetensors") == d
+        assert load_direction(tmp_path / "d.safetensors").usable == usable
+
+
+@pytest.mark.parametrize(
+    "usable", ["[1, 2]", "[-1]", "[-1, 1, 2]", '["-1", 1]', "{}", "5", "[NaN, 1]", "[0, 1e400]", "no"]
+)
+def test_a_usable_range_that_is_none_is_refused(tmp_path, usable):
+    tensors = {"delta.middle": direction().deltas["middle"], "timesteps": direction().timesteps}
+    save_file(tensors, tmp_path / "d.safetensors", metadata=metadata_of(tmp_path, usable=usable))
+    with pytest.raises(ValueError, match="usable|not a whole direction file"):
+        load_direction(tmp_path / "d.safetensors")
+
+
 def metadata_of(tmp_path, **changes):
     from safetensors import safe_open
 
@@ -47,7 +65,7 @@ def test_a_truncated_file_is_refused(tmp_path, keep):
 
 def test_a_header_that_claims_ten_terabytes_is_refused(tmp_path):
     path = tmp_path / "d.safetensors"
-    header = b'{"delta":{"dtype":"F32","shape":[1,1,1,2500000000000],"data_offsets":[0,10000000000000]}}'
+    header = b'{"delta.middle":{"dtype":"F32","shape":[1,1,1,2500000000000],"data_offsets":[0,10000000000000]}}'
     path.write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(ValueError, match="not a whole direction file"):
         load_direction(path)
@@ -62,7 +80,8 @@ def test_a_foreign_file_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": "2"}, "has format version 2, this pack reads version 1"),
+        ({"format_version": "3"}, "has format version 3, this pack reads versions 1 and 2"),
+        ({"format_version": "1", "site": "middle_block_after"}, "is damaged: got tensors delta.middle, timesteps"),
         ({"family": None}, "'family'"),
         ({"recipe": "{"}, "not a whole direction file"),
         ({"image_size": "7"}, "not a whole direction file"),
@@ -75,14 +94,14 @@ def test_a_foreign_file_is_refused(tmp_path):
     ],
 )
 def test_damaged_metadata_is_refused(tmp_path, changes, message):
-    tensors = {"delta": torch.zeros(1, 2, 3, 3), "timesteps": torch.zeros(1)}
+    tensors = {"delta.middle": torch.zeros(1, 2, 3, 3), "timesteps": torch.zeros(1)}
     save_file(tensors, tmp_path / "d.safetensors", metadata=metadata_of(tmp_path, **changes))
     with pytest.raises(ValueError, match=message):
         load_direction(tmp_path / "d.safetensors")
 
 
 def test_a_nan_in_a_file_is_refused(tmp_path):
-    tensors = {"delta": torch.full((1, 2, 3, 3), float("nan")), "timesteps": torch.zeros(1)}
+    tensors = {"delta.middle": torch.full((1, 2, 3, 3), float("nan")), "timesteps": torch.zeros(1)}
     save_file(tensors, tmp_path / "d.safetensors", metadata=metadata_of(tmp_path))
     with pytest.raises(ValueError, match="NaN or infinity"):
         load_direction(tmp_path / "d.safetensors")
@@ -143,9 +162,11 @@ def test_a_recipe_too_large_to_be_read_again_is_not_written(tmp_path):
 
 
 def test_further_tensors_in_a_file_are_refused(tmp_path):
-    tensors = {"delta": torch.zeros(1, 2, 3, 3), "timesteps": torch.zeros(1), "more": torch.zeros(1)}
+    tensors = {"delta.middle": torch.zeros(1, 2, 3, 3), "timesteps": torch.zeros(1), "more": torch.zeros(1)}
     save_file(tensors, tmp_path / "d.safetensors", metadata=metadata_of(tmp_path))
-    with pytest.raises(ValueError, match="wanted delta and timesteps"):
+    with pytest.raises(
+        ValueError, match="got tensors delta.middle, more, timesteps, wanted deltas of sites and their timesteps"
+    ):
         load_direction(tmp_path / "d.safetensors")
 
 

@@ -13,7 +13,7 @@ def test_planted_axes_are_found_in_order_at_every_timestep(tmp_path):
     found = find_components(bank(tmp_path, h, shard=100), 5)
     for direction, axis in zip(found, axes, strict=True):
         # 400 samples turn an estimated axis by about 1/sqrt(400) times the ratio of neighbouring deviations
-        assert (cosine_similarity(direction.delta.flatten(1), axis).abs() > 0.97).all()
+        assert (cosine_similarity(direction.deltas["middle"].flatten(1), axis).abs() > 0.97).all()
 
 
 @pytest.mark.parametrize("step", range(len(TIMESTEPS)))
@@ -21,7 +21,7 @@ def test_components_agree_with_scikit_learn_at_each_timestep(tmp_path, step):
     h, _ = trajectories()
     found = find_components(bank(tmp_path, h), 5)
     oracle = PCA(5, svd_solver="full").fit(h[:, step].float().flatten(1).numpy())
-    deltas = torch.stack([direction.delta[step].flatten() for direction in found])
+    deltas = torch.stack([direction.deltas["middle"][step].flatten() for direction in found])
     cosines = cosine_similarity(deltas, torch.from_numpy(oracle.components_), dim=1).abs()
     assert (cosines > 0.9999).all()
     torch.testing.assert_close(
@@ -36,7 +36,7 @@ def test_components_of_the_whole_trajectory_agree_with_scikit_learn(tmp_path):
     h, _ = trajectories()
     found = find_components(bank(tmp_path, h), 3, span="whole trajectory")
     oracle = PCA(3, svd_solver="full").fit(h.float().flatten(1).numpy())
-    deltas = torch.stack([direction.delta.flatten() for direction in found])
+    deltas = torch.stack([direction.deltas["middle"].flatten() for direction in found])
     assert (cosine_similarity(deltas, torch.from_numpy(oracle.components_), dim=1).abs() > 0.9999).all()
     torch.testing.assert_close(
         deltas.norm(dim=1), torch.from_numpy(oracle.explained_variance_).sqrt().float(), rtol=1e-4, atol=0
@@ -46,7 +46,7 @@ def test_components_of_the_whole_trajectory_agree_with_scikit_learn(tmp_path):
 def test_signs_agree_with_the_neighbouring_timestep(tmp_path):
     h, _ = trajectories()
     for direction in find_components(bank(tmp_path, h), 5):
-        flat = direction.delta.flatten(1)
+        flat = direction.deltas["middle"].flatten(1)
         assert (cosine_similarity(flat[1:], flat[:-1]) > 0).all()
 
 
@@ -57,7 +57,7 @@ def test_a_component_is_followed_when_two_swap_their_rank(tmp_path):
     h = (torch.randn(300, 4, 2, generator=generator) * deviations) @ axes[:2]
     found = find_components(bank(tmp_path, h.half().unflatten(2, (6, 5, 5)), shard=100), 2)
     for direction in found:
-        cosines = cosine_similarity(direction.delta.flatten(1).unsqueeze(1), axes[:2], dim=2).abs()
+        cosines = cosine_similarity(direction.deltas["middle"].flatten(1).unsqueeze(1), axes[:2], dim=2).abs()
         assert len(set(cosines.argmax(1).tolist())) == 1
 
 
@@ -67,13 +67,15 @@ def test_components_do_not_depend_on_shards_or_slices(tmp_path, monkeypatch):
     monkeypatch.setattr(bank_module, "SLICE_ELEMENTS", 40 * 25)  # one channel at a time
     sliced = find_components(bank(tmp_path / "sliced", h, shard=3), 5)
     for a, b in zip(whole, sliced, strict=True):
-        torch.testing.assert_close(a.delta, b.delta, rtol=1e-3, atol=1e-4)  # sums in another order
+        torch.testing.assert_close(
+            a.deltas["middle"], b.deltas["middle"], rtol=1e-3, atol=1e-4
+        )  # sums in another order
 
 
 def test_strength_one_is_one_standard_deviation(tmp_path):
     h, _ = trajectories(400)
     found = find_components(bank(tmp_path, h, shard=100), 5)
-    spread = torch.stack([direction.delta.flatten(1).norm(dim=1) for direction in found])
+    spread = torch.stack([direction.deltas["middle"].flatten(1).norm(dim=1) for direction in found])
     assert ((spread / DEVIATIONS.unsqueeze(1) - 1).abs() < 0.15).all()  # 400 samples know it to about 4 %
 
 

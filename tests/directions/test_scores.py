@@ -73,7 +73,7 @@ def test_scores_without_rows_or_columns_are_refused(recorded):
 def test_the_scored_pictures_come_in_the_order_of_the_rows(recorded):
     some = scores(recorded, torch.zeros(3, 3), seeds=(6, 0, 3))
     assert some.scored(recorded).seeds == (6, 0, 3)
-    assert torch.equal(some.scored(recorded).h(1), recorded.h(1)[[6, 0, 3]])
+    assert torch.equal(some.scored(recorded).h("middle", 1), recorded.h("middle", 1)[[6, 0, 3]])
 
 
 def test_scores_of_another_bank_are_refused(recorded):

@@ -13,7 +13,8 @@ def kinds(faces):
     sd = sd15()
     directions = faces.directions
     own = directions.Direction(
-        delta=torch.randn(1, 64, 2, 2, generator=torch.Generator().manual_seed(0)), timesteps=torch.tensor([0.0]),
+        deltas={"middle": torch.randn(1, 64, 2, 2, generator=torch.Generator().manual_seed(0))},
+        timesteps=torch.tensor([0.0]),
         name="d", method="random", unit="one", source=directions.Source("SD15", "0", "positive", (128, 128)),
         recipe="{}",
     )  # fmt: skip

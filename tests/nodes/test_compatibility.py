@@ -161,7 +161,7 @@ def recorded(host, sample):
     def record(model, branch, **prompts):
         recording, recorder = host.record(model, branch)
         sample(recording, steps=1, **prompts)
-        return recorder.trajectory()[1]
+        return recorder.trajectory()[1]["middle"]
 
     return record
 

@@ -155,7 +155,7 @@ def test_a_hires_fix_gets_the_edit_resized(kind, host, sample):
     assert large["samples"].shape[2:] == (height, width)
     patched, before, after = probed(model, edit)
     edited = sample(patched, large, denoise=0.6)
-    assert before.h[0].shape[2] == direction.delta.shape[2] * 3 // 2
+    assert before.h[0].shape[2] == direction.deltas["middle"].shape[2] * 3 // 2
     assert_edited(before, after, direction)
     assert not torch.allclose(edited, sample(model, large, denoise=0.6), atol=1e-3)
     with pytest.raises(ValueError, match="set fit to resize"):
@@ -196,7 +196,7 @@ def test_a_compiled_model_is_edited_whatever_it_was_run_with_before(sd, host, sa
 
 def test_moving_a_model_does_not_change_the_direction_in_it(sd, host, sample):
     model, latent, direction = sd
-    before, patched = direction.delta.clone(), host.inject(model, direction, [1.0])
+    before, patched = direction.deltas["middle"].clone(), host.inject(model, direction, [1.0])
     edited = sample(patched, latent)
     for target in torch.float16, torch.device("cpu"), torch.bfloat16:
         patched.model_patches_to(target)
@@ -205,8 +205,8 @@ def test_moving_a_model_does_not_change_the_direction_in_it(sd, host, sample):
     patched.detach()
     for each in patched, again:
         assert torch.equal(sample(each, latent), edited)
-    assert torch.equal(direction.delta, before)
-    assert direction.delta.dtype == torch.float32
+    assert torch.equal(direction.deltas["middle"], before)
+    assert direction.deltas["middle"].dtype == torch.float32
 
 
 def test_a_model_that_is_mostly_offloaded_is_edited_the_same(pack, host, sample, words):

@@ -103,7 +103,7 @@ def test_the_prompts_of_the_chosen_side_are_edited_and_no_others(pack, host, mod
     assert {prompt for prompt, _, _ in before.seen} == PROMPTS[name]
     assert len(before.seen) == 2 * len(PROMPTS[name])
     for (prompt, h, timestep), (_, edited, _) in zip(before.seen, after.seen, strict=True):
-        wanted = h + direction.at(timestep) if prompt in EDITED[apply_to] else h
+        wanted = h + direction.at("middle", timestep) if prompt in EDITED[apply_to] else h
         assert torch.equal(edited, wanted), prompt
 
 
@@ -115,7 +115,7 @@ def test_the_prompt_of_the_chosen_side_is_recorded(host, model, prompts, name, b
     recording.set_model_middle_block_after_patch(probe)
     sample(guider(name, recording, prompts, other=model))
     seen = [h.half() for prompt, h, _ in probe.seen if prompt == branch]
-    assert torch.equal(recorder.trajectory()[1], torch.stack(seen, 1))
+    assert torch.equal(recorder.trajectory()[1]["middle"], torch.stack(seen, 1))
 
 
 @pytest.mark.parametrize("name", [name for name in PROMPTS if name not in ("BasicGuider", "DualModelGuider")])
@@ -136,7 +136,7 @@ def test_the_asyrp_sampler_edits_the_chosen_side_too(pack, nodes_of_pack, model,
     plain, edited = (each.chunk(len(PROMPTS[name])) for each in decoded)
     for (prompt, h, timestep), whole, decoder_half in zip(probe.seen, plain, edited, strict=True):
         assert torch.equal(whole, h)
-        wanted = h + direction.at(timestep) if prompt in EDITED[apply_to] else h
+        wanted = h + direction.at("middle", timestep) if prompt in EDITED[apply_to] else h
         assert torch.equal(decoder_half, wanted), prompt
 
 

@@ -1,6 +1,7 @@
 """The bottleneck, in ComfyUI's own UNet (SD 1.5's layout) and in the pixel DDPM, through real samplers."""
 
 import importlib
+from dataclasses import replace
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ def direction(pack, host, model, shape, seed=0, scale=1.0, timesteps=(999.0, 500
     delta = torch.randn(len(timesteps), *shape, generator=torch.Generator().manual_seed(seed)) * scale
     words = {"source": Source(host.model_family(model), "0", "positive", (64, 64))} | words
     return Direction(
-        delta=delta,
+        deltas={"middle": delta},
         timesteps=torch.tensor(timesteps),
         name=f"d{seed}",
         method="random",
@@ -69,6 +70,7 @@ def test_h_is_recorded_once_per_model_call_with_its_timestep(kind, host):
     recording.set_model_unet_function_wrapper(calls)
     run(recording, kind, steps=4)
     timesteps, h = recorder.trajectory()
+    h = h["middle"]
     assert len(calls.layouts) == len(timesteps) == 4
     assert h.shape == (1, 4, *shape)
     sampling = model.get_model_object("model_sampling")
@@ -85,7 +87,7 @@ def test_a_branch_is_recorded_the_same_in_one_call_and_in_two(kind, host, branch
         recording.set_model_unet_function_wrapper(calls)
         monkeypatch.setattr(type(recording), "get_free_memory", lambda self, device, free=free_memory: free)
         run(recording, kind, cfg=3.0)
-        recorded.append(recorder.trajectory()[1])
+        recorded.append(recorder.trajectory()[1]["middle"])
         layouts.append({len(layout) for layout in calls.layouts})
     assert layouts == [{2}, {1}]
     # the same numbers but for float16 and the order of sums in a larger batch
@@ -114,7 +116,7 @@ def test_the_extra_pass_of_a_guidance_is_not_recorded(kinds, host):
     run(plain, kinds["sd"], steps=1)
     guided, guided_recorder = host.record(PerturbedAttentionGuidance.execute(model, 3.0).result[0], "positive")
     run(guided, kinds["sd"], steps=1)
-    assert torch.equal(recorder.trajectory()[1], guided_recorder.trajectory()[1])
+    assert torch.equal(recorder.trajectory()[1]["middle"], guided_recorder.trajectory()[1]["middle"])
 
 
 @pytest.mark.parametrize("sampler", ["euler", "euler_ancestral", "dpmpp_2m_sde"])
@@ -176,7 +178,7 @@ def test_one_branch_is_edited_alone(kinds, pack, host, free_memory, monkeypatch)
         patched.set_model_middle_block_after_patch(watch)
         run(patched, kind, steps=1, cfg=3.0)
     assert torch.equal(seen["positive", 1], seen["plain", 1])
-    torch.testing.assert_close(seen["positive", 0], seen["plain", 0] + d.delta[:1])
+    torch.testing.assert_close(seen["positive", 0], seen["plain", 0] + d.deltas["middle"][:1])
 
 
 def test_a_window_edits_its_steps_only(kind, pack, host):
@@ -271,10 +273,9 @@ def test_a_direction_of_another_family_is_refused(kinds, pack, host):
 
 def test_a_direction_of_another_site_is_refused(kind, pack, host, nodes_of_pack):
     model, shape = kind[0], kind[4]
-    _, Source = pack_types(pack)
-    elsewhere = Source(host.model_family(model), "0", "positive", (64, 64), site="output_block_3")
-    d = direction(pack, host, model, shape, source=elsewhere)
-    message = "at another place in the UNet: got output_block_3, wanted middle_block_after.* Find it again"
+    d = direction(pack, host, model, shape)
+    d = replace(d, deltas={"output.99": d.deltas["middle"]})
+    message = "needs a site that .* doesn't have: got output.99, wanted some of middle, output.*Find it again"
     with pytest.raises(ValueError, match=message):
         host.inject(model, d, [1.0])
     asyrp = nodes_of_pack.HSpaceAsyrpSampler.execute(d, 1.0, 1.0, 1.0, "both", "resize").result[0]

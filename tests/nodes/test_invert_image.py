@@ -143,8 +143,9 @@ def test_the_bank_holds_what_the_replay_sees(pack, invert, faces, renders, metho
     watched, recorder = host.record(faces.model, "positive")
     sampled(watched, found, (faces.empty, faces.empty))
     timesteps, h = recorder.trajectory()
+    h = h["middle"]
     assert torch.equal(bank.timesteps, timesteps)
-    assert torch.equal(torch.stack([bank.h(step) for step in range(5)], 1), h.float())
+    assert torch.equal(torch.stack([bank.h("middle", step) for step in range(5)], 1), h.float())
     assert torch.equal(bank.latents(), renders)
     assert bank.seeds == (3, 4)
 
@@ -218,9 +219,9 @@ def test_a_bank_without_the_noises_is_said(pack, invert, faces, renders):
     (shard,) = found[4].shards
     directions = importlib.import_module(f"{pack.__name__}.directions")
     with safe_open(shard.path, "pt") as file:
-        h, timesteps = file.get_tensor("h").clone(), file.get_tensor("timesteps").clone()
+        h, timesteps = file.get_tensor("h.middle").clone(), file.get_tensor("timesteps").clone()
     directions.write_shard(
-        shard.path.parent, shard.seeds, timesteps=timesteps, h=h, latents=renders, source=shard.source,
+        shard.path.parent, shard.seeds, timesteps=timesteps, h={"middle": h}, latents=renders, source=shard.source,
         recipe=shard.recipe,
     )  # fmt: skip
     with pytest.raises(ValueError, match="does not hold the noises of an inversion: got {}.*Delete its folder"):

@@ -93,7 +93,7 @@ def test_a_singular_value_is_the_change_of_eps_by_a_unit_of_h(pack, faces, find)
         )  # fmt: skip
         predicted.append(seen[0].double())
     change_of_eps = (predicted[1] - predicted[0]).norm() / schedule[0]
-    per_unit = change_of_eps / (size * direction.delta.double().norm())
+    per_unit = change_of_eps / (size * direction.deltas["middle"].double().norm())
     assert per_unit == pytest.approx(float(directions.spectrum[0, 0]), rel=0.02)  # a finite difference
 
 

@@ -52,9 +52,9 @@ def test_marked_pictures_are_scored_one_and_zero_under_their_own_seeds(mark, ban
 def test_marks_become_the_mean_difference_of_what_was_marked(mark, faces, bank):
     scores, _ = mark("2, 5-6", "1, 3")
     found = faces.directions.find_from_scores(bank, scores, "marked", method="examples", examples=0)
-    h = bank.h(1)
+    h = bank.h("middle", 1)
     expected = h[[1, 4, 5]].mean(0) - h[[0, 2]].mean(0)
-    torch.testing.assert_close(found.direction.delta[1], expected, atol=1e-5, rtol=1e-5)  # float32 sums
+    torch.testing.assert_close(found.direction.deltas["middle"][1], expected, atol=1e-5, rtol=1e-5)  # float32 sums
 
 
 def test_a_picture_on_both_sides_is_refused(mark):

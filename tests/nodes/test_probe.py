@@ -1,6 +1,7 @@
 """How much of a picture follows its h: the measures, and the node on the demo model."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -64,7 +65,7 @@ def test_the_demo_faces_follow_their_h_and_not_noise(probe):
     assert follows > 0.7
     noise = float(info.split("moves it ")[1].split("%")[0]) / 100
     assert noise < 0.3
-    assert info.startswith(f"0 to 1: given another picture's h, a picture goes {follows:.0%} of the way to it")
+    assert info.startswith(f"middle, 0 to 1: given another picture's h, a picture goes {follows:.0%} of the way to it")
     assert sheet.shape[0] == 1
 
 
@@ -76,8 +77,10 @@ def test_faces_that_were_plainly_trained_follow_theirs_little(faces, words):
         probed = faces.node("HSpaceProbe").execute(
             words.model, prompt, empty, faces.euler, steps, words.latent, words.vae, "0-1", 2, 0, 3.0, 64
         )
-    follows = probed.result[1]
+    _, follows, info = probed.result
     assert 0.05 < follows < 0.4
+    (above,) = re.findall(r"^output\.6, .* goes (\d+)% of the way", info, re.MULTILINE)
+    assert int(above) > 80  # two levels up it is the other picture
 
 
 @pytest.mark.comfy
@@ -93,11 +96,11 @@ def test_a_picture_with_its_own_h_put_back_stays_as_it_was(faces):
     run |= dict(latent=faces.latent, seeds=[0, 1], on_step=lambda x0: None)
     recording, recorder = host.record(faces.model, "positive")
     plain = sample(recording, **run)
-    same = sample(host.substitute(faces.model, {"positive": recorder.h}, 0.0, 1.0), **run)
+    same = sample(host.substitute(faces.model, {"middle": {"positive": recorder.h["middle"]}}, 0.0, 1.0), **run)
     torch.testing.assert_close(same, plain, atol=5e-3, rtol=0)
-    swapped = {"positive": {t: h.flip(0) for t, h in recorder.h.items()}}
-    assert (sample(host.substitute(faces.model, swapped, 0.0, 1.0), **run) - plain).abs().max() > 0.2
-    assert torch.equal(sample(host.substitute(faces.model, swapped, 0.5, 0.5), **run), plain)
+    swapped = {"positive": {t: h.flip(0) for t, h in recorder.h["middle"].items()}}
+    assert (sample(host.substitute(faces.model, {"middle": swapped}, 0.0, 1.0), **run) - plain).abs().max() > 0.2
+    assert torch.equal(sample(host.substitute(faces.model, {"middle": swapped}, 0.5, 0.5), **run), plain)
 
 
 @pytest.mark.comfy
@@ -113,7 +116,7 @@ def test_windows_that_make_no_sense_are_refused(probe, windows, message):
 @pytest.mark.comfy
 def test_a_sampler_that_chooses_its_own_steps_is_refused(faces):
     host, sample = faces.module("nodes.host"), faces.module("nodes.host.sampling").sample
-    model = host.substitute(faces.model, {"positive": {500.0: torch.zeros(1, 128, 8, 8)}}, 0.0, 1.0)
+    model = host.substitute(faces.model, {"middle": {"positive": {500.0: torch.zeros(1, 128, 8, 8)}}}, 0.0, 1.0)
     with pytest.raises(ValueError, match="chooses its own steps"):
         sample(
             model, positive=faces.empty, negative=faces.empty, cfg=1.0, sampler=faces.euler, sigmas=faces.sigmas(3),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from models import conditioning, core_sample, sd15, sigmas
+from torch.nn.functional import adaptive_avg_pool2d
 
 pytestmark = pytest.mark.comfy
 
@@ -48,6 +49,8 @@ def sample_bank(
     name="b",
     branch="positive",
     positive=None,
+    sites="auto",
+    grid=16,
 ):
     import comfy.samplers
 
@@ -56,7 +59,7 @@ def sample_bank(
     return node.execute(
         model, positive or conditioning(1), conditioning(2),
         comfy.samplers.sampler_object(sampler), sigmas(model, steps), latent, name,
-        count, first_seed, batch_size, cfg, branch,
+        count, first_seed, batch_size, cfg, branch, sites, grid,
     ).result  # fmt: skip
 
 
@@ -65,7 +68,7 @@ def test_h_and_picture_of_a_seed_do_not_depend_on_the_batch(record, model, sampl
     banks = [sample_bank(record, model, sampler=sampler, batch_size=size, name=str(size))[0] for size in (1, 2, 5)]
     for bank in banks[1:]:
         # float16 rounding of sums in another order
-        torch.testing.assert_close(bank.h(1), banks[0].h(1), rtol=2e-3, atol=5e-3)
+        torch.testing.assert_close(bank.h("middle", 1), banks[0].h("middle", 1), rtol=2e-3, atol=5e-3)
         torch.testing.assert_close(bank.latents(), banks[0].latents(), rtol=1e-3, atol=1e-3)
 
 
@@ -92,8 +95,8 @@ def test_a_bank_is_reused_and_only_missing_seeds_are_sampled(record, model, fold
     more, _ = sample_bank(record, model, count=6)
     assert [path for path in folder.rglob("*.safetensors") if path not in files][0].name.endswith("14-2.safetensors")
     assert more.seeds == (10, 11, 12, 13, 14, 15)
-    assert torch.equal(more.h(0)[:4], first.h(0))
-    assert torch.equal(again.h(0), first.h(0))
+    assert torch.equal(more.h("middle", 0)[:4], first.h("middle", 0))
+    assert torch.equal(again.h("middle", 0), first.h("middle", 0))
 
 
 def test_an_interrupted_bank_keeps_whole_batches_and_continues_to_the_same_bytes(record, model, folder, monkeypatch):
@@ -208,7 +211,7 @@ def test_a_bank_whose_files_are_gone_says_so(record, model, folder):
     for path in folder.glob("*/*.safetensors"):
         path.unlink()
     with pytest.raises(ValueError, match="A part of the bank is gone"):
-        bank.h(0)
+        bank.h("middle", 0)
 
 
 def test_applied_weights_do_not_change_the_fingerprint(record, model):
@@ -236,3 +239,12 @@ def test_a_name_out_of_the_folder_is_refused(record, model, folder):
     with pytest.raises(ValueError, match="can't be a file name"):
         sample_bank(record, model, name="../b")
     assert not list(folder.iterdir())
+
+
+def test_maps_of_the_decoder_are_kept_as_means_over_a_grid_or_whole(record, model):
+    banks = {grid: sample_bank(record, model, count=2, sites="middle, output.6", grid=grid)[0] for grid in (0, 4)}
+    assert banks[0].shapes["output.6"][1:] == (16, 16)
+    assert banks[4].shapes["output.6"][1:] == (4, 4)
+    assert torch.equal(banks[0].h("middle", 1), banks[4].h("middle", 1))
+    means = adaptive_avg_pool2d(banks[0].h("output.6", 1), 4)
+    torch.testing.assert_close(banks[4].h("output.6", 1), means, rtol=2e-3, atol=2e-3)  # both are kept in float16

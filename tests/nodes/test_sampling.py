@@ -132,3 +132,10 @@ def test_an_unknown_kind_of_sampler_is_refused_for_batches(sampling, model):
 def test_a_batch_of_latents_is_refused(sampling, model):
     with pytest.raises(ValueError, match=r"got a batch of shape \(2, 4, 16, 16\)"):
         sampling.single_latent(model, {"samples": torch.zeros(2, 4, 16, 16)})
+
+
+def test_a_latent_of_another_models_size_is_brought_to_the_models_own_once(sampling, words):
+    empty = {"samples": torch.zeros(1, 4, 8, 8), "downscale_ratio_spacial": 8}  # 64 pixels, as for Stable Diffusion
+    once = sampling.single_latent(words.model, empty)
+    assert once["samples"].shape == (1, 4, 32, 32)  # these faces have half as many
+    assert sampling.single_latent(words.model, once)["samples"].shape == once["samples"].shape

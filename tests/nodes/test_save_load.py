@@ -29,7 +29,7 @@ def nodes(pack, nodes_of_pack, tmp_path):
 def direction(pack):
     directions = importlib.import_module(f"{pack.__name__}.directions")
     return directions.Direction(
-        delta=torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0)),
+        deltas={"middle": torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0))},
         timesteps=torch.tensor([900.0, 500.0, 100.0]),
         name="component 1",
         method="PCA",
@@ -50,7 +50,7 @@ def test_what_is_saved_is_listed_and_loads_as_it_was(nodes, direction, tmp_path)
     assert folder_paths.get_filename_list("hspace_directions") == ["people/smile.safetensors"]
     assert nodes.HSpaceLoadDirection.execute("people/smile.safetensors").result[0] == saved
     assert saved.name == "smile"
-    assert torch.equal(saved.delta, direction.delta)
+    assert torch.equal(saved.deltas["middle"], direction.deltas["middle"])
 
 
 def test_an_empty_name_takes_the_directions_own(nodes, direction, tmp_path):
@@ -69,7 +69,7 @@ def test_replace_replaces(nodes, direction, tmp_path):
         nodes.HSpaceSaveDirection.execute(version, "smile", True)
     assert names(tmp_path) == ["smile.safetensors"]
     loaded = nodes.HSpaceLoadDirection.execute("smile.safetensors").result[0]
-    assert torch.equal(loaded.delta, direction.delta * 2)
+    assert torch.equal(loaded.deltas["middle"], direction.deltas["middle"] * 2)
 
 
 @pytest.mark.parametrize("name", ["../smile", "/smile", "a/../../smile", "con"])

@@ -48,13 +48,13 @@ def from_file(name):
 
 def resharded(faces, bank, folder, sizes):
     """The same trajectories in files of other sizes, the last seeds first."""
-    steps = [bank.h(step) for step in range(len(bank.timesteps))]
+    steps = [bank.h("middle", step) for step in range(len(bank.timesteps))]
     h, latents, last = torch.stack(steps, 1), bank.latents(), len(bank)
     for size in sizes:
         rows = slice(last - size, last)
         faces.directions.write_shard(
-            folder, bank.seeds[rows], timesteps=bank.timesteps, h=h[rows], latents=latents[rows], source=bank.source,
-            recipe=bank.recipe,
+            folder, bank.seeds[rows], timesteps=bank.timesteps, h={"middle": h[rows]}, latents=latents[rows],
+            source=bank.source, recipe=bank.recipe,
         )  # fmt: skip
         last -= size
     assert last == 0

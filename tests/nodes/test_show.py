@@ -24,7 +24,7 @@ def test_the_info_holds_everything_that_a_direction_knows(faces, show):
     assert table == ""
     for line in (
         "name: age", "found by: random", "strength 1: one", "made by: Ada", "fits models of family: DDPM",
-        "weights it was found in: 0", "picture: 64x64", "bottleneck: 128 channels, 8x8", "timesteps: 3, 999 to 0",
+        "weights it was found in: 0", "picture: 64x64", "sites: middle (128 channels, 8x8)", "timesteps: 3, 999 to 0",
         "  find: PCA", "  component: 2", "  bank:", "    sampler: euler", "    sigmas: 3.0, 0.0",
     ):  # fmt: skip
         assert line in info.split("\n"), line
@@ -101,7 +101,11 @@ def test_a_set_beside_others_is_refused(faces, bank, show):
 
 def test_directions_of_one_timestep_each_are_a_curve_for_each_timestep(faces):
     a, b = faces.direction("a", 0), faces.direction("b", 1)
-    single = [replace(d, delta=d.delta[:1], timesteps=torch.tensor([t])) for t in (777.0, 333.0) for d in (a, b)]
+    single = [
+        replace(d, deltas={"middle": d.deltas["middle"][:1]}, timesteps=torch.tensor([t]))
+        for t in (777.0, 333.0)
+        for d in (a, b)
+    ]
     spectrum = torch.tensor([[4.0], [3.0], [2.0], [1.0]]).double()
     curves, over_timesteps = faces.module("nodes.library.show").curves_of(
         faces.directions.DirectionSet(tuple(single), spectrum, "singular value")

@@ -1,4 +1,4 @@
-"""The decoder half of a model, cut out while it samples."""
+"""What comes after a site of a model, cut out while it samples."""
 
 import importlib
 
@@ -15,14 +15,14 @@ def modules(pack):
     return lambda name: importlib.import_module(f"{pack.__name__}.nodes.{name}")
 
 
-def cut(modules, model, positive, negative, cfg=1.0, latent=None, branch="positive", seeds=(3,)):
+def cut(modules, model, positive, negative, cfg=1.0, latent=None, branch="positive", seeds=(3,), site="middle"):
     """The halves of the second of three steps, and the finished latents."""
     import comfy.samplers
 
     found = []
     schedule = sigmas(model, 3)
     watched = modules("host.split_passes").visit_at_sigmas(
-        model, lambda sigma, halves: found.append(halves), {float(schedule[1]): "step 2"}, branch
+        model, lambda sigma, halves: found.append(halves), {float(schedule[1]): "step 2"}, branch, site
     )
     with torch.inference_mode():  # as ComfyUI runs nodes
         latents = modules("host.sampling").sample(
@@ -34,10 +34,10 @@ def cut(modules, model, positive, negative, cfg=1.0, latent=None, branch="positi
     return halves, latents
 
 
-def demo(modules, pack):
+def demo(modules, pack, site="middle"):
     with torch.inference_mode():
         faces = DemoFaces(pack)
-    return cut(modules, faces.model, faces.empty, faces.empty, latent=faces.latent)
+    return cut(modules, faces.model, faces.empty, faces.empty, latent=faces.latent, site=site)
 
 
 def with_freeu(model):
@@ -53,27 +53,50 @@ def sd(modules):
     return model
 
 
-def test_the_demo_models_decoder_makes_the_whole_models_prediction_bit_for_bit(modules, pack):
-    halves, _ = demo(modules, pack)
+SITES = ["middle", "output.2", "output.3", "output.7"]
+"""Of the tiny layout: the bottleneck, the first two levels above it, and the last block."""
+
+
+@pytest.mark.parametrize("site", ["middle", "output.2", "output.4"])
+def test_what_follows_a_site_of_the_demo_model_makes_its_prediction_bit_for_bit(modules, pack, site):
+    halves, _ = demo(modules, pack, site)
     assert torch.equal(halves.decode(halves.h), halves.prediction)
 
 
+@pytest.mark.parametrize("site", SITES)
 @pytest.mark.parametrize(("cfg", "branch"), [(1.0, "positive"), (7.0, "positive"), (7.0, "negative")])
-def test_the_decoder_makes_the_whole_models_prediction(modules, sd, cfg, branch):
-    halves, _ = cut(modules, sd, conditioning(1), conditioning(2), cfg=cfg, branch=branch)
+def test_what_follows_a_site_makes_the_whole_models_prediction(modules, sd, cfg, branch, site):
+    halves, _ = cut(modules, sd, conditioning(1), conditioning(2), cfg=cfg, branch=branch, site=site)
     # another batch size, another attention kernel: the last bits
     torch.testing.assert_close(halves.decode(halves.h), halves.prediction, atol=1e-6, rtol=1e-5)
 
 
-def test_patches_on_the_decoder_act_in_it(modules, sd):
+@pytest.mark.parametrize("site", ["middle", "output.1", "output.2"])
+def test_patches_on_the_decoder_act_in_it_once(modules, sd, site):
+    """FreeU acts where 1280 and 640 channels enter a block: at output.2 that is where it is cut."""
     model = with_freeu(sd15(model_channels=320, num_res_blocks=[1, 1, 1, 1]))
-    halves, _ = cut(modules, model, conditioning(1), conditioning(2))
-    plain, _ = cut(modules, sd15(model_channels=320, num_res_blocks=[1, 1, 1, 1]), conditioning(1), conditioning(2))
+    halves, _ = cut(modules, model, conditioning(1), conditioning(2), site=site)
+    plain, _ = cut(
+        modules, sd15(model_channels=320, num_res_blocks=[1, 1, 1, 1]), conditioning(1), conditioning(2), site=site
+    )
     torch.testing.assert_close(halves.decode(halves.h), halves.prediction, atol=1e-5, rtol=1e-4)
     assert not torch.allclose(halves.decode(halves.h), plain.decode(halves.h), atol=1e-3)
     kept = halves.h.clone()
     halves.decode(halves.h)
     assert torch.equal(halves.h, kept)
+
+
+@pytest.mark.parametrize("kind", ["demo", "sd"])
+def test_an_edit_of_a_later_site_is_what_cutting_there_makes(modules, pack, sd, kind):
+    later = "output.2"
+    at = lambda site: (  # noqa: E731
+        demo(modules, pack, site) if kind == "demo" else cut(modules, sd, conditioning(1), conditioning(2), site=site)
+    )[0]
+    first, second = at("middle"), at(later)
+    edited = first.decode(first.h, {later: lambda h: 2 * h})
+    # the last bits: the whole call before the later cut ran with the attention that ComfyUI chose
+    torch.testing.assert_close(edited, second.decode(2 * second.h), atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(edited, first.prediction, atol=1e-3)
 
 
 def test_watching_changes_no_picture_and_leaves_nothing_behind(modules, sd):
@@ -90,9 +113,12 @@ def test_watching_changes_no_picture_and_leaves_nothing_behind(modules, sd):
 
 
 @pytest.mark.parametrize("mode", ["two graphs", "one graph"])
+@pytest.mark.parametrize("site", ["middle", "output.2"])
 @pytest.mark.parametrize("kind", ["demo", "sd"])
-def test_both_products_are_derivatives_and_each_others_transpose(modules, pack, sd, kind, mode, monkeypatch):
-    halves, _ = demo(modules, pack) if kind == "demo" else cut(modules, sd, conditioning(1), conditioning(2))
+def test_both_products_are_derivatives_and_each_others_transpose(modules, pack, sd, kind, site, mode, monkeypatch):
+    halves, _ = (
+        demo(modules, pack, site) if kind == "demo" else cut(modules, sd, conditioning(1), conditioning(2), site=site)
+    )
     if mode == "one graph":
         import comfy.model_management
 

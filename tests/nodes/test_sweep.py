@@ -17,7 +17,7 @@ def sweep(faces):
 
     def sweep(direction, sampler="euler", strengths="-1, 0, 1", rows=2, model=faces.model, **changed):
         options = dict(first_seed=5, batch_size=8, picture_size=64) | changed
-        grid, pictures, strip = faces.node("HSpaceSweep").execute(
+        grid, pictures, strip, *_ = faces.node("HSpaceSweep").execute(
             model, faces.empty, faces.empty, comfy.samplers.sampler_object(sampler), faces.sigmas(3), faces.latent,
             faces.vae, direction, strengths, rows, cfg=1.0, start_percent=0.0, end_percent=1.0, apply_to="both",
             fit="resize", **options,

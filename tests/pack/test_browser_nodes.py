@@ -51,19 +51,18 @@ def test_a_node_is_found_by_an_alias(object_info, frontend, path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["h-space-main (1)", "h-space@1.0.0", "\u5fae\u7b11 h-space"])
-def test_help_pages_and_templates_open_under_another_name_of_the_folder(server, frontend, tmp_path, name):
-    other = tmp_path / "custom_nodes" / name
+def test_help_pages_and_templates_open_under_another_name_of_the_folder(server, frontend, tmp_path):
+    other = tmp_path / "custom_nodes" / "\u5fae\u7b11 h-space@1.0.0 (1)"
     other.parent.mkdir()
     other.symlink_to(ROOT)
     with Server(tmp_path / "output", base=tmp_path) as second:
-        assert second.folder == name
+        assert second.folder == other.name
         try:
             frontend.open(second.url)
             frontend.add_node("Inject Direction", "Inject Direction")
             assert frontend.open_help().locator("h1").inner_text() == "Inject Direction"
             frontend.page.wait_for_function(SHOWN)
-            frontend.open_template(name, "Edit a face with a saved direction")
+            frontend.open_template(other.name, "Edit a face with a saved direction")
             assert frontend.complaints() == []
         finally:
             frontend.open(server.url)

@@ -213,9 +213,11 @@ def test_a_bank_of_that_time_opens():
     assert bank.seeds == (7, 8)
     assert bank.timesteps.tolist() == [999.0, 500.0, 0.0]
     assert bank.source.family == "DDPM"
-    assert bank.h(0).shape == (2, 4, 2, 2)
+    assert bank.h("middle", 0).shape == (2, 4, 2, 2)
     assert bank.latents().shape == (2, 3, 16, 16)
-    assert torch.equal(bank.h(1), bank.h(1).round()) and bank.h(1).abs().max() > 0  # whole numbers were written
+    assert (
+        torch.equal(bank.h("middle", 1), bank.h("middle", 1).round()) and bank.h("middle", 1).abs().max() > 0
+    )  # whole numbers were written
 
 
 def test_a_direction_of_that_time_opens():

@@ -33,8 +33,10 @@ CHOSEN = {
 STARTERS = ("smile", "glasses")
 NEED_MORE = {
     "HSpaceMarkExamples": "numbers of pictures that somebody has looked at",
+    "HSpaceCompareSites": "a model with prompts",
     "HSpaceFindFromExamples": "two banks",
     "HSpaceFindFromPrompts": "a model with prompts",
+    "HSpaceFindFromWords": "a model with prompts",
 }
 
 

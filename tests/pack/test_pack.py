@@ -14,10 +14,12 @@ ROOT = Path(__file__).resolve().parents[2]
 NODES = [
     "HSpaceAsyrpSampler",
     "HSpaceCombine",
+    "HSpaceCompareSites",
     "HSpaceDrawFaces",
     "HSpaceFindFromExamples",
     "HSpaceFindFromPrompts",
     "HSpaceFindFromScores",
+    "HSpaceFindFromWords",
     "HSpaceFindJacobian",
     "HSpaceFindPCA",
     "HSpaceInject",

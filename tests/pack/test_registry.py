@@ -100,7 +100,7 @@ def test_readme_opens_with_a_picture_and_shows_several():
 
 def test_every_module_that_the_pack_imports_ships(hidden):
     names = {path.relative_to(ROOT).as_posix() for path in modules()}
-    assert {"nodes/host/site.py", "directions/direction.py", "demo/faces.py", "demo/attributes.py"} <= names
+    assert {"nodes/host/sites.py", "directions/direction/direction.py", "demo/faces.py", "demo/attributes.py"} <= names
     assert not [path for path in modules() if hidden(path)]
 
 

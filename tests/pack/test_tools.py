@@ -73,6 +73,10 @@ def test_a_wrong_number_of_widget_values_is_an_error():
         to_prompt(workflow(values=(7, "fixed")), INFO)
 
 
+def test_an_optional_widget_that_was_added_since_is_left_to_the_node():
+    assert "mode" not in to_prompt(workflow(values=(7, "fixed", 1.5, "b")), INFO)["2"]["inputs"]
+
+
 def test_inputs_that_grow_are_sockets_and_the_empty_one_is_left_out():
     template = {"input": {"required": {"model": ["MODEL", {}]}}, "prefix": "model", "min": 1, "max": 50}
     inputs = {"models": ["COMFY_AUTOGROW_V3", {"template": template}], "mode": ["COMBO", {"options": ["x", "y"]}]}

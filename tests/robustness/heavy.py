@@ -52,17 +52,23 @@ def write(what: str, file: Path, whole: bytes) -> None:
             with_header(file, content[:-1] + b',"__metadata__":' + json.dumps(metadata).encode() + b"}", count)
         case "long shape":
             ones = [1] * (FULL // 3)
-            with_header(file, {"__metadata__": metadata, "delta": tensor(ones), "timesteps": tensor([1], 4)}, 8)
+            with_header(file, {"__metadata__": metadata, "delta.middle": tensor(ones), "timesteps": tensor([1], 4)}, 8)
         case "long format":
             with_header(file, {"__metadata__": {"format": "x" * FULL}})
         case "claims ten terabytes":
-            with_header(file, {"__metadata__": metadata, "delta": tensor([10**13 // 4, 1, 1, 1])}, 100)
+            with_header(file, {"__metadata__": metadata, "delta.middle": tensor([10**13 // 4, 1, 1, 1])}, 100)
         case "deep recipe" | "wide recipe":
             recipe = "[" * (FULL // 2) + "]" * (FULL // 2) if what[0] == "d" else "[" + "{}," * (FULL // 3 - 2) + "{}]"
-            with_header(file, {"__metadata__": metadata | {"recipe": recipe}, "delta": delta, "timesteps": steps}, 2416)
+            with_header(
+                file, {"__metadata__": metadata | {"recipe": recipe}, "delta.middle": delta, "timesteps": steps}, 2416
+            )
         case "has a terabyte" | "has four gibibytes":
             count = 1 << 38 if "terabyte" in what else 1 << 30
-            header = {"__metadata__": metadata, "delta": tensor([1, count, 1, 1]), "timesteps": tensor([1], 4 * count)}
+            header = {
+                "__metadata__": metadata,
+                "delta.middle": tensor([1, count, 1, 1]),
+                "timesteps": tensor([1], 4 * count),
+            }
             with_header(file, header, 4 * count + 4)
         case "wide shard" | "many seeds":
             n, c = (1, 1 << 31) if what[0] == "w" else (1 << 24, 1)
@@ -71,7 +77,7 @@ def write(what: str, file: Path, whole: bytes) -> None:
                 ("seeds", [n], "I64"),
                 ("latents", [n, 1], "F32"),
                 ("timesteps", [1], "F32"),
-                ("h", [n, 1, c, 1, 1], "F16"),
+                ("h.middle", [n, 1, c, 1, 1], "F16"),
             ):
                 header[name] = tensor(shape, first, dtype)
                 first = header[name]["data_offsets"][1]

@@ -226,11 +226,11 @@ def test_a_file_in_the_place_of_the_folder_is_said(record, model, faces, tmp_pat
 def test_a_moved_bank_opens_at_its_new_place_and_its_old_name_begins_anew(record, model, undisturbed, tmp_path):
     with folder_of("hspace_banks", tmp_path / "old"):
         bank, _ = sample_bank(record, model, count=4)
-        h, folder = bank.h(0), bank.shards[0].path.parent
+        h, folder = bank.h("middle", 0), bank.shards[0].path.parent
     moved = folder.rename(tmp_path / "elsewhere")
-    assert torch.equal(open_bank(moved).h(0), h)
+    assert torch.equal(open_bank(moved).h("middle", 0), h)
     with pytest.raises(ValueError, match="A part of the bank is gone"):
-        bank.h(0)
+        bank.h("middle", 0)
     with folder_of("hspace_banks", tmp_path / "old"):
         sample_bank(record, model, count=8)
         assert contents(folder) == undisturbed
@@ -263,7 +263,9 @@ def test_seeds_that_another_server_has_recorded_meanwhile_are_not_written_twice(
         monkeypatch.setattr(record, "sample", after(2, sampled, other))
         shared, _ = sample_bank(record, model, count=8, name="shared")
     assert [shard.seeds for shard in shared.shards] == [(10, 11), (12,), (13, 14, 15), (16,), (17,)]
-    torch.testing.assert_close(shared.h(1), alone.h(1), rtol=2e-3, atol=5e-3)  # float16 rounding of sums
+    torch.testing.assert_close(
+        shared.h("middle", 1), alone.h("middle", 1), rtol=2e-3, atol=5e-3
+    )  # float16 rounding of sums
 
 
 def test_two_servers_that_finish_a_seed_at_once_write_it_once(record, model, servers, monkeypatch):
@@ -339,7 +341,7 @@ def killed_while_saving(direction, path: Path) -> bool:
             return False
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    return any(half.stat().st_size < 4 * direction.delta.numel() for half in path.parent.glob(".*.partial"))
+    return any(half.stat().st_size < 4 * direction.deltas["middle"].numel() for half in path.parent.glob(".*.partial"))
 
 
 @pytest.fixture(scope="module")

@@ -139,7 +139,7 @@ def packs_direction(pack):
     theirs = importlib.import_module(f"{pack.__name__}.directions")
     ours = direction()
     source = theirs.Source("DDPM", "0", "positive", (64, 64))
-    return theirs.Direction(ours.delta, ours.timesteps, "smile", "planted", "one", source, "{}")
+    return theirs.Direction(ours.deltas, ours.timesteps, "smile", "planted", "one", source, "{}")
 
 
 @pytest.mark.comfy

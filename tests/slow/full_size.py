@@ -155,13 +155,13 @@ class FullSize:
             ).result
         self.plain = self.bank.latents()[:1]
         assert self.plain.isfinite().all() and self.plain.std() > 0.1
-        self.figures["h"] = self.bank.shape
+        self.figures["h"] = self.bank.shapes["middle"]
 
     def find_components(self) -> None:
         with self.part("Find Directions (PCA)"):
             (found,) = self.node("find", "HSpaceFindPCA")(self.bank, 1, "each timestep").result
             (self.direction,) = self.node("find", "HSpacePickDirection")(found, 1, "first", False).result
-        assert self.direction.delta.isfinite().all() and self.direction.delta.norm() > 0
+        assert self.direction.deltas["middle"].isfinite().all() and self.direction.deltas["middle"].norm() > 0
 
     def injected(self, direction, strength: float):
         (model,) = self.node("inject", "HSpaceInject")(

@@ -3,6 +3,7 @@
 Importing this module imports diffusers, which takes seconds: do it only where a model is loaded.
 """
 
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from ....directions import brief
 
-PATCH_POINT = "middle_block_after_patch"
+PATCH_POINT, OUTPUTS = "middle_block_after_patch", "output_block_patch"
 
 _WANTED: dict[str, tuple[object, str]] = {
     "_class_name": ("UNet2DModel", "Choose the folder of an unconditional pixel DDPM"),
@@ -62,10 +63,30 @@ class PixelUNet(UNet2DModel):
             skips += outputs
         return self.mid_block(h, emb), skips, emb
 
-    def decode(self, h: Tensor, skips: tuple[Tensor, ...], emb: Tensor) -> Tensor:
-        """The prediction `(n, 3, height, width)` made from h, the skips and the time embedding of `encode`."""
-        for block in self.up_blocks:
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """Numbers of the decoder's residual blocks that are the first of their level, but for that after the middle."""
+        sizes = [len(block.resnets) for block in self.up_blocks]
+        return tuple(accumulate(sizes[:-1]))
+
+    def decode(
+        self, h: Tensor, skips: tuple[Tensor, ...], emb: Tensor, options: dict | None = None, *, start: int = 0
+    ) -> Tensor:
+        """The prediction `(n, 3, height, width)` made from h, the skips and the time embedding of `encode`.
+
+        Patches of the decoder act before the first residual block of each level, as before a block of ComfyUI's UNet.
+        `start` is the number of the block that h enters, and `skips` are those from there on: one of `outputs`, or 0.
+        """
+        options = {} if options is None else options
+        patches = options.get("patches", {})
+        for number, block in zip((0, *self.outputs), self.up_blocks, strict=True):
+            if number < start:
+                continue
             taken = len(block.resnets)
+            for patch in patches.get(OUTPUTS, ()):
+                options["block"] = ("output", number)
+                h, last = patch(h, skips[-1], options)
+                skips = (*skips[:-1], last)
             h = block(h, skips[-taken:], emb)
             skips = skips[:-taken]
         return self.conv_out(self.conv_act(self.conv_norm_out(h)))
@@ -95,7 +116,7 @@ class PixelUNet(UNet2DModel):
         for patch in options.get("patches", {}).get(PATCH_POINT, ()):
             args = {"h": h, "x": x, "emb": emb, "context": context, "y": y, "timesteps": timesteps, "skips": skips}
             h = patch({**args, "transformer_options": options})["h"]
-        return self.decode(h, skips, emb)
+        return self.decode(h, skips, emb, options)
 
 
 def build_pixel_unet(config: dict[str, Any], weights: dict[str, Tensor]) -> PixelUNet:
@@ -161,7 +182,9 @@ def _require_same(wanted: dict[str, Tensor], got: dict[str, Tensor]) -> None:
 def _require_served(control: dict | None, options: dict) -> None:
     """`ValueError` for a ControlNet or a patch (FreeU, PAG, ...) that this UNet would silently skip."""
     asked = {**options.get("patches", {}), **options.get("patches_replace", {}), "control": control}
-    unserved = sorted(name for name, patches in asked.items() if patches and name != PATCH_POINT)
+    at_levels = all(hasattr(patch, "numbers") for patch in options.get("patches", {}).get(OUTPUTS, ()))
+    served = {PATCH_POINT, OUTPUTS} if at_levels else {PATCH_POINT}
+    unserved = sorted(name for name, patches in asked.items() if patches and name not in served)
     if unserved:
         raise ValueError(
             f"A pixel DDPM can be patched at its bottleneck only: got {', '.join(unserved)}, wanted "
