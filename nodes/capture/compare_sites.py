@@ -7,14 +7,19 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ...directions import Bank, Direction, find_from_examples, gone_along, gone_aside, usable_range
-from ..host import Progress, finder_progress, inject, levels_of, record_banks, sample, seed_range, single_latent
+from ...directions import Direction, gone_along, gone_aside, usable_range
+from ..host import Progress, inject, levels_of, record_pairs, sample, seed_range, single_latent
 from ..ui import (
     BATCH_SIZE,
     CATEGORY,
     CFG,
     EMPTY_LATENT,
+    FEW_STEPS,
+    NEGATIVE_OF_BOTH,
+    PROMPTED_UNET,
     VAE,
+    WITH_IT,
+    WITHOUT_IT,
     HSpaceObjective,
     below,
     first_seed_input,
@@ -38,12 +43,12 @@ class HSpaceCompareSites(io.ComfyNode):
             "beside the prompt itself: how far it goes, how much else it changes, and how far it can be pushed.",
             search_aliases=["which sites", "where is the meaning", "benchmark slider", "does it work", "levels"],
             inputs=[
-                io.Model.Input("model", tooltip="A text-to-image UNet: SD 1.x, SD 2.x, SDXL."),
-                io.Conditioning.Input("positive", tooltip='A prompt with it, such as "photo of a smiling person".'),
-                io.Conditioning.Input("opposite", tooltip='The same prompt without it: "photo of a serious person".'),
-                io.Conditioning.Input("negative", tooltip="The negative prompt of both. Not used at cfg 1."),
+                PROMPTED_UNET,
+                WITH_IT,
+                WITHOUT_IT,
+                NEGATIVE_OF_BOTH,
                 io.Sampler.Input("sampler", tooltip="Any sampler but dpm_adaptive."),
-                io.Sigmas.Input("sigmas", tooltip="The schedule. 10 to 25 steps are enough."),
+                FEW_STEPS,
                 EMPTY_LATENT,
                 VAE,
                 io.Int.Input("count", default=32, min=2, max=1000, tooltip="Pairs the slider is found in. 20 to 100."),
@@ -84,16 +89,16 @@ class HSpaceCompareSites(io.ComfyNode):
     ):  # fmt: skip
         steps = [strength for strength in parse_strengths(strengths) if strength > 0]
         seeds, latent = seed_range(first_seed, count + pictures), single_latent(model, latent)
-        shared = dict(negative=negative, cfg=cfg, sampler=sampler, sigmas=sigmas)
+        shared = dict(negative=negative, cfg=cfg, sampler=sampler, sigmas=sigmas, latent=latent)
         prompts = {"with": dict(positive=positive, **shared), "without": dict(positive=opposite, **shared)}
-        banks = record_banks(
-            model, {f"compare sites, {side}": run for side, run in prompts.items()}, latent=latent,
-            seeds=seeds[:count], batch_size=batch_size, branch="positive", sites=levels_of(model),
+        pairs = record_pairs(
+            model, [prompts], name="compare sites", seeds=seeds[:count], batch_size=batch_size, branch="positive",
+            sites=levels_of(model),
         )  # fmt: skip
-        found = find_from_examples(*banks, paired=True, name="slider", on_progress=finder_progress()).direction
+        found = pairs.sums.direction(name="slider", source=pairs.source, recipe=pairs.recipe).direction
         choices = {site: found.only([site]) for site in found.sites} | {ALL: found}
-        trial = _Trial(model, vae, latent, prompts, seeds[count:], len(choices) * len(steps))
-        judge = _Judge(objective, way_of(banks, vae, batch_size), trial)
+        trial = _Trial(model, vae, prompts, seeds[count:], len(choices) * len(steps))
+        judge = _Judge(objective, way_of(pairs.latents, vae), trial)
         drawn = {name: [trial.edited(direction, s) for s in steps] for name, direction in choices.items()}
         word = judge(trial.word)
         curves = {name: [judge(each) for each in row] for name, row in drawn.items()}
@@ -117,8 +122,8 @@ class HSpaceCompareSites(io.ComfyNode):
 class _Trial:
     """Fresh seeds without the slider, and with the word in the prompt."""
 
-    def __init__(self, model, vae, latent: dict, prompts: Mapping[str, dict], seeds: Sequence[int], edits: int):
-        self.model, self.vae, self.latent, self.prompts, self.seeds = model, vae, latent, prompts, seeds
+    def __init__(self, model, vae, prompts: Mapping[str, dict], seeds: Sequence[int], edits: int):
+        self.model, self.vae, self.prompts, self.seeds = model, vae, prompts, seeds
         self.progress = Progress(model, (2 + edits) * (len(prompts["with"]["sigmas"]) - 1))
         self.plain = self._drawn(model, "without")
         self.word = self._drawn(model, "with")
@@ -127,8 +132,7 @@ class _Trial:
         return self._drawn(inject(self.model, direction, [strength]), "without")
 
     def _drawn(self, model, side: str) -> Tensor:
-        run = self.prompts[side]
-        latents = sample(model, **run, latent=self.latent, seeds=self.seeds, on_step=self.progress)
+        latents = sample(model, **self.prompts[side], seeds=self.seeds, on_step=self.progress)
         return self.vae.decode(latents).cpu()
 
 
@@ -149,12 +153,10 @@ class _Judge:
         return float(self.objective.moved(edited, plain).mean())
 
 
-def way_of(banks: Sequence[Bank], vae, batch_size: int) -> Tensor:
+def way_of(latents: Mapping[str, Tensor], vae) -> Tensor:
     """What the pictures with the word are more than those without, `(height, width, 3)`."""
-    with_it, without = (
-        torch.cat([vae.decode(part).cpu() for part in bank.latents().split(batch_size)]).mean(0) for bank in banks
-    )
-    return with_it - without
+    having, lacking = (vae.decode(latents[side]).cpu().mean(0) for side in ("with", "without"))
+    return having - lacking
 
 
 def sheet_of(

@@ -14,6 +14,7 @@ from ..ui import (
     CATEGORY,
     CFG,
     EMPTY_LATENT,
+    FEW_STEPS,
     NEGATIVE,
     UNET,
     VAE,
@@ -45,7 +46,7 @@ class HSpaceProbe(io.ComfyNode):
                 io.Conditioning.Input("positive", tooltip="As for the sampler. What both pictures of a pair show."),
                 NEGATIVE,
                 io.Sampler.Input("sampler", tooltip="Any sampler but dpm_adaptive."),
-                io.Sigmas.Input("sigmas", tooltip="The schedule. 10 to 25 steps are enough."),
+                FEW_STEPS,
                 EMPTY_LATENT,
                 VAE,
                 io.String.Input(

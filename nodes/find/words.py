@@ -9,6 +9,8 @@ from ..ui import (
     CATEGORY,
     CFG,
     EMPTY_LATENT,
+    FEW_STEPS,
+    PROMPTED_UNET,
     SITES,
     answer,
     finder_outputs,
@@ -30,10 +32,10 @@ class HSpaceFindFromWords(io.ComfyNode):
             "changes in one of them is averaged away.",
             search_aliases=["type a slider", "prompt pair", "text direction", "concept", "slider", "words"],
             inputs=[
-                io.Model.Input("model", tooltip="A text-to-image UNet: SD 1.x, SD 2.x, SDXL."),
+                PROMPTED_UNET,
                 io.Clip.Input("clip", tooltip="The text encoder, as for CLIP Text Encode."),
                 io.Sampler.Input("sampler", tooltip="Any sampler."),
-                io.Sigmas.Input("sigmas", tooltip="The schedule. 10 to 25 steps are enough."),
+                FEW_STEPS,
                 EMPTY_LATENT,
                 io.String.Input(
                     "scenes",

@@ -31,7 +31,7 @@ from .listings import (
     score_files,
 )
 from .objective import classifier_objective, text_objective
-from .pair_recording import find_slider
+from .pair_recording import find_slider, record_pairs
 from .paths import DIRECTIONS, register_folders
 from .pixel_ddpm import find_files, load_ddpm
 from .progress import Progress, finder_progress
@@ -89,6 +89,7 @@ __all__ = [
     "read_checkpoint",
     "record",
     "record_banks",
+    "record_pairs",
     "register_folders",
     "register_pages",
     "register_replacements",

@@ -8,6 +8,11 @@ from comfy_api.latest import io
 from .types import HSpaceDirection
 
 UNET = io.Model.Input("model", tooltip="A UNet with a bottleneck: SD1.x, SD2.x, SDXL or a pixel DDPM.")
+PROMPTED_UNET = io.Model.Input("model", tooltip="A text-to-image UNet: SD 1.x, SD 2.x, SDXL.")
+WITH_IT = io.Conditioning.Input("positive", tooltip='A prompt with it, such as "photo of a smiling person".')
+WITHOUT_IT = io.Conditioning.Input("opposite", tooltip='The same prompt without it: "photo of a serious person".')
+NEGATIVE_OF_BOTH = io.Conditioning.Input("negative", tooltip="The negative prompt of both. Not used at cfg 1.")
+FEW_STEPS = io.Sigmas.Input("sigmas", tooltip="The schedule. 10 to 25 steps are enough.")
 POSITIVE = io.Conditioning.Input("positive", tooltip="As for the sampler.")
 NEGATIVE = io.Conditioning.Input("negative", tooltip="As for the sampler. Not used at cfg 1.")
 EMPTY_LATENT = io.Latent.Input("latent", tooltip="One empty latent: gives the size of the pictures.")

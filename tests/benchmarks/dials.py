@@ -1,13 +1,14 @@
 """What moves an attribute of the prompted faces, and the judge of it: shared by the tables of docs/prompted.md."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
 import torch
 from prompted import prompts
 from prompted_model import PromptedModel
+from prompted_page import keep
 from torch import Tensor
 
 WORDS = {
@@ -102,9 +103,12 @@ def at_one(rows: Sequence[tuple[float, ...]]) -> dict[str, float]:
     return {}
 
 
-def told(attribute: str, name: str, judged: Mapping[str, float]) -> None:
+def settle(bench: Bench, kind: str, attribute: str, name: str, dial: Dial) -> None:
+    """Judge a method on an attribute, say so, and keep it among the figures of its `kind`."""
+    judged = bench.judged(attribute, dial)
     at_one = " ".join(f"{key} {judged.get(key, float('nan')):.3f}" for key in ("strength", "off", "identity"))
     print(f"{attribute:12} {name:40} reach {judged['reach']:5.2f}  at 1 sd: {at_one}", flush=True)
+    keep(f"{kind}{attribute}, {name}", judged)
 
 
 def with_word(texts: Sequence[str], word: str) -> list[str]:

@@ -17,9 +17,9 @@ import cross_attention
 import lora_slider
 import pytest
 import torch
-from dials import FOUND_AT, WORDS, Bench, Dial, the_word, told, with_word
+from dials import FOUND_AT, WORDS, Bench, Dial, settle, the_word, with_word
 from prompted import prompts
-from prompted_page import PEERS, keep
+from prompted_page import PEERS
 from safetensors.torch import save as serialised
 from torch import Tensor
 
@@ -187,6 +187,4 @@ def bench(pack, tmp_path_factory):
 @pytest.mark.parametrize("attribute", WORDS)
 @pytest.mark.parametrize("name", METHODS)
 def test_what_moves_an_attribute(bench, attribute, name):
-    judged = bench.judged(attribute, METHODS[name](bench, attribute))
-    told(attribute, name, judged)
-    keep(f"{PEERS}{attribute}, {name}", judged)
+    settle(bench, PEERS, attribute, name, METHODS[name](bench, attribute))

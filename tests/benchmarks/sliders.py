@@ -6,9 +6,9 @@ As in peers.py, on more seeds and steps than directions are found at.
 """
 
 import pytest
-from dials import WORDS, Bench, Dial, the_word, told
+from dials import WORDS, Bench, Dial, settle, the_word
 from peers import as_large
-from prompted_page import SLIDERS, keep
+from prompted_page import SLIDERS
 
 SEEDS, STEPS = 64, 20
 FOUND_IN = 100
@@ -57,13 +57,9 @@ def bench(pack, tmp_path_factory):
 @pytest.mark.parametrize("attribute", WORDS)
 @pytest.mark.parametrize("name", METHODS)
 def test_what_moves_an_attribute(bench, attribute, name):
-    judged = bench.judged(attribute, METHODS[name](bench, attribute))
-    told(attribute, name, judged)
-    keep(f"{SLIDERS}{attribute}, {name}", judged)
+    settle(bench, SLIDERS, attribute, name, METHODS[name](bench, attribute))
 
 
 @pytest.mark.parametrize("attribute", NAMELESS)
 def test_what_no_word_names(bench, attribute):
-    judged = bench.judged(attribute, scores(bench, attribute))
-    told(attribute, "scores, others held", judged)
-    keep(f"{SLIDERS}{attribute}, scores, others held", judged)
+    settle(bench, SLIDERS, attribute, "scores, others held", scores(bench, attribute))

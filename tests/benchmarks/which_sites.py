@@ -6,9 +6,9 @@ python -m pytest -s tests/benchmarks/which_sites.py      (half an hour on two co
 from dataclasses import replace
 
 import pytest
-from dials import WORDS, Bench, told
+from dials import WORDS, Bench, settle
 from peers import FOUND_IN, SEEDS, STEPS
-from prompted_page import SITES, keep
+from prompted_page import SITES
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 STRENGTHS = (0.25, 0.5, 1, 2, 4)
@@ -43,6 +43,4 @@ def pooled(direction, grid: int):
 def test_what_a_part_of_a_slider_moves(bench, attribute, name):
     found, _ = bench.slider(attribute)
     part = found.only(CHOICES[name]) if name in CHOICES else pooled(found.only(["output.6"]), GRIDS[name])
-    judged = bench.judged(attribute, bench.injected(attribute, part, STRENGTHS))
-    told(attribute, name, judged)
-    keep(f"{SITES}{attribute}, {name}", judged)
+    settle(bench, SITES, attribute, name, bench.injected(attribute, part, STRENGTHS))
