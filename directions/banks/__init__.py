@@ -3,5 +3,17 @@
 from .bank import Bank, open_bank, seeds_in, write_shard
 from .score_file import read_scores
 from .scores import Scores
+from .work import gram_rows, in_order, mirrored, row_blocks
 
-__all__ = ["Bank", "Scores", "open_bank", "read_scores", "seeds_in", "write_shard"]
+__all__ = [
+    "Bank",
+    "Scores",
+    "gram_rows",
+    "in_order",
+    "mirrored",
+    "open_bank",
+    "read_scores",
+    "row_blocks",
+    "seeds_in",
+    "write_shard",
+]

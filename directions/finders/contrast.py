@@ -5,12 +5,14 @@ direction and for the Gram matrix of the centred trajectories that its reliabili
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from ..banks import Bank
+from ..banks import Bank, gram_rows, in_order, mirrored, row_blocks
 from ..direction import factors_of, spreads_of
 from ..measures import Contrast, Examples, Halvings, SplitHalfReliability
 
@@ -33,8 +35,12 @@ def find_contrast(
     examples: Examples,
     *,
     on_progress: Progress = lambda done, total: None,
+    executor: Executor | None = None,
 ) -> FoundContrast:
-    """The direction of `contrast` over the rows of all `banks` in order. Reads a slice of channels at a time."""
+    """The direction of `contrast` over the rows of all `banks` in order. Reads a slice of channels at a time.
+
+    An `executor` multiplies the matrices elsewhere, where the banks' folders must have the same paths.
+    """
     n, steps, shapes = sum(map(len, banks)), len(banks[0].timesteps), banks[0].shapes
     weights = contrast(torch.ones(n, dtype=torch.bool))
     halvings = Halvings.of(n, contrast, examples)
@@ -45,7 +51,7 @@ def find_contrast(
     for step in range(steps):
         grams = {}
         for site in shapes:
-            delta, grams[site] = _read(banks, site, step, weights)
+            delta, grams[site] = _read(banks, site, step, weights, executor)
             deltas[site].append(delta)
         here = spreads_of(grams)
         gram = sum((factor**2 * grams[site] for site, factor in factors_of(here).items()), torch.zeros(()))
@@ -66,14 +72,31 @@ def find_contrast(
     )
 
 
-def _read(banks: Sequence[Bank], site: str, step: int, weights: Tensor) -> tuple[Tensor, Tensor]:
+def _read(
+    banks: Sequence[Bank], site: str, step: int, weights: Tensor, executor: Executor | None
+) -> tuple[Tensor, Tensor]:
     """The weighted sum `(d,)` float32 and the Gram matrix `(n, n)` float64 of the centred rows at one site and step."""
     n = len(weights)
-    gram = torch.zeros(n, n, dtype=torch.float64)
-    pieces = []
+    blocks = row_blocks(n, executor)
+    parts = in_order(partial(_read_rows, banks, site, step, weights), blocks, executor)
+    gram, total = torch.empty(n, n, dtype=torch.float64), torch.empty(0)
+    for (first, last), (summed, part) in zip(blocks, parts, strict=True):
+        gram[first:last, :last] = part
+        total = summed if last == n else total
+    return total, mirrored(gram)
+
+
+def _read_rows(
+    banks: Sequence[Bank], site: str, step: int, weights: Tensor, block: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """The weighted sum, where the block is the last one, and rows of the Gram matrix up to its last column."""
+    first, last = block
+    gram = torch.zeros(last - first, last, dtype=torch.float64)
+    pieces = [torch.empty(0)]
     for channels in max(banks, key=len).slices(site):
         h = torch.cat([bank.h(site, step, channels).flatten(1) for bank in banks])
         h = h - h.mean(0)  # the weights sum to 0, so it changes rounding alone
-        pieces.append(weights.float() @ h)
-        gram += h @ h.T
+        if last == len(h):
+            pieces.append(weights.float() @ h)
+        gram += gram_rows(h, block)
     return torch.cat(pieces), gram

@@ -6,6 +6,8 @@ matrix of the centred data has the same spectrum as the d x d covariance and is 
 
 import json
 from collections.abc import Callable
+from concurrent.futures import Executor
+from functools import partial
 from typing import Literal
 
 import torch
@@ -13,27 +15,30 @@ from scipy.linalg import eigh
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from ..banks import Bank
+from ..banks import Bank, gram_rows, in_order, row_blocks
 from ..direction import Direction, DirectionSet, factors_of, spreads_of
 
 SPARE_COMPONENTS = 8
 """Further components computed per timestep, so that one which falls out of the first k is still followed."""
-
-ROWS = 256
-"""Rows of a Gram matrix computed at a time: half of it is never computed, and no float32 copy of it is ever held."""
 
 Span = Literal["each timestep", "whole trajectory"]
 Progress = Callable[[int, int], None]
 
 
 def find_components(
-    bank: Bank, k: int, *, span: Span = "each timestep", on_progress: Progress = lambda done, total: None
+    bank: Bank,
+    k: int,
+    *,
+    span: Span = "each timestep",
+    on_progress: Progress = lambda done, total: None,
+    executor: Executor | None = None,
 ) -> DirectionSet:
     """The first k principal components of `bank` as directions, with their explained variance ratio.
 
     "each timestep" (the paper's default) takes components per timestep and follows them from neighbour to neighbour
     by |cosine|, so that order and sign stay the same along the trajectory. "whole trajectory" takes one PCA of all
-    timesteps flattened. Strength 1 is one standard deviation of the bank along the component.
+    timesteps flattened. Strength 1 is one standard deviation of the bank along the component. An `executor` multiplies
+    the matrices elsewhere, where the bank's folder must have the same path; the result is the same.
     """
     if not 1 <= k <= len(bank) - 1:
         raise ValueError(
@@ -41,7 +46,7 @@ def find_components(
             "or sample a larger bank."
         )
     find = _per_timestep if span == "each timestep" else _whole_trajectory
-    deltas, spreads, spectrum = find(bank, k, on_progress)
+    deltas, spreads, spectrum = find(bank, k, on_progress, executor)
     order = spectrum.sum(1).argsort(descending=True) if span == "each timestep" else torch.arange(k)
     directions = tuple(
         Direction(
@@ -69,7 +74,9 @@ def find_components(
     return DirectionSet(directions, spectrum[order], "explained variance ratio")
 
 
-def _per_timestep(bank: Bank, k: int, on_progress: Progress) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+def _per_timestep(
+    bank: Bank, k: int, on_progress: Progress, executor: Executor | None
+) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """Deltas `(k, t, d)` of all sites, spreads, and explained variance ratios `(k, t)`, matched outwards from the
     middle timestep."""
     steps, anchor = len(bank.timesteps), len(bank.timesteps) // 2
@@ -80,10 +87,10 @@ def _per_timestep(bank: Bank, k: int, on_progress: Progress) -> tuple[Tensor, di
         (step, step - 1) for step in range(anchor + 1, steps)
     ]
     for done, (step, neighbour) in enumerate([(anchor, None), *outwards]):
-        gram, factors = _gram(bank, step, spreads)
+        gram, factors = _gram(bank, step, spreads, executor)
         total = gram.trace()
         values, vectors = _leading(gram, k, spare)
-        components = _project(bank, step, vectors / values.sqrt(), factors)
+        components = _project(bank, step, vectors / values.sqrt(), factors, executor)
         if neighbour is None:
             chosen, signs = torch.arange(k), _largest_positive(components[:k])
         else:
@@ -95,20 +102,22 @@ def _per_timestep(bank: Bank, k: int, on_progress: Progress) -> tuple[Tensor, di
     return deltas, spreads, spectrum
 
 
-def _whole_trajectory(bank: Bank, k: int, on_progress: Progress) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+def _whole_trajectory(
+    bank: Bank, k: int, on_progress: Progress, executor: Executor | None
+) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """Deltas `(k, t, d)` of all sites, spreads, and the share of a timestep's variance along each of them `(k, t)`."""
     steps = len(bank.timesteps)
     (deltas, spreads), factors = _empty(bank, k), []
     whole, totals = torch.zeros(len(bank), len(bank), dtype=torch.float64), torch.empty(steps, dtype=torch.float64)
     for step in range(steps):
-        gram, here = _gram(bank, step, spreads)
+        gram, here = _gram(bank, step, spreads, executor)
         factors.append(here)
         whole, totals[step] = whole.add_(gram), gram.trace()
         on_progress(step + 1, 2 * steps)
     del gram
     _, vectors = _leading(whole, k, k)
     for step in range(steps):
-        deltas[:, step] = _project(bank, step, vectors, factors[step]) / (len(bank) - 1) ** 0.5
+        deltas[:, step] = _project(bank, step, vectors, factors[step], executor) / (len(bank) - 1) ** 0.5
         on_progress(steps + step + 1, 2 * steps)
     deltas *= _largest_positive(deltas.flatten(1)).float().reshape(-1, 1, 1)
     spectrum = deltas.double().square().sum(2) * (len(bank) - 1) / totals
@@ -134,10 +143,12 @@ def _centred(bank: Bank, site: str, step: int, channels: slice) -> Tensor:
     return h - h.mean(0)
 
 
-def _gram(bank: Bank, step: int, spreads: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+def _gram(
+    bank: Bank, step: int, spreads: dict[str, Tensor], executor: Executor | None
+) -> tuple[Tensor, dict[str, float]]:
     """`(n, n)` float64: inner products of the centred trajectories at one step, on and below the diagonal, all sites in
     one measure; and the factors that put them there. Fills in the step's `spreads`."""
-    grams = {site: _gram_at(bank, site, step) for site in bank.shapes}
+    grams = {site: _gram_at(bank, site, step, executor) for site in bank.shapes}
     here = spreads_of(grams)
     for site, spread in here.items():
         spreads[site][step] = spread
@@ -148,14 +159,23 @@ def _gram(bank: Bank, step: int, spreads: dict[str, Tensor]) -> tuple[Tensor, di
     return grams[whole], factors
 
 
-def _gram_at(bank: Bank, site: str, step: int) -> Tensor:
+def _gram_at(bank: Bank, site: str, step: int, executor: Executor | None) -> Tensor:
+    blocks = row_blocks(len(bank), executor)
+    parts = in_order(partial(_gram_rows, bank, site, step), blocks, executor)
+    if executor is None:
+        return next(parts)
     gram = torch.zeros(len(bank), len(bank), dtype=torch.float64)
-    for channels in bank.slices(site):
-        h = _centred(bank, site, step, channels)
-        for first in range(0, len(bank), ROWS):
-            last = first + ROWS
-            gram[first:last, :last] += h[first:last] @ h[:last].T
+    for (first, last), part in zip(blocks, parts, strict=True):
+        gram[first:last, :last] = part
     return gram
+
+
+def _gram_rows(bank: Bank, site: str, step: int, block: tuple[int, int]) -> Tensor:
+    """Rows of a Gram matrix, see `gram_rows`."""
+    return sum(
+        (gram_rows(_centred(bank, site, step, channels), block) for channels in bank.slices(site)),
+        torch.zeros((), dtype=torch.float64),
+    )
 
 
 def _leading(gram: Tensor, k: int, at_most: int) -> tuple[Tensor, Tensor]:
@@ -176,15 +196,17 @@ def _leading(gram: Tensor, k: int, at_most: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(values).flip(0)[:rank], torch.from_numpy(vectors).flip(1)[:, :rank]
 
 
-def _project(bank: Bank, step: int, weights: Tensor, factors: dict[str, float]) -> Tensor:
+def _project(bank: Bank, step: int, weights: Tensor, factors: dict[str, float], executor: Executor | None) -> Tensor:
     """`weights (n, k)` transposed times the centred trajectories at one step: `(k, d)` float32, all sites in one
     measure."""
-    pieces = [
-        factors[site] * (weights.T.float() @ _centred(bank, site, step, channels))
-        for site in bank.shapes
-        for channels in bank.slices(site)
-    ]
-    return torch.cat(pieces, dim=1)
+    slices = [(site, channels) for site in bank.shapes for channels in bank.slices(site)]
+    parts = in_order(partial(_projected, bank, step, weights.T.float()), slices, executor)
+    return torch.cat([factors[site] * part for (site, _), part in zip(slices, parts, strict=True)], dim=1)
+
+
+def _projected(bank: Bank, step: int, weights: Tensor, piece: tuple[str, slice]) -> Tensor:
+    site, channels = piece
+    return weights @ _centred(bank, site, step, channels)
 
 
 def _largest_positive(components: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ Haas et al. (FG 2024, arXiv 2303.11073), section V, Eq. 11: the mean of h with a
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,16 +47,19 @@ def find_from_examples(
     name: str,
     paired: bool = False,
     on_progress: Progress = lambda done, total: None,
+    executor: Executor | None = None,
 ) -> FoundDirection:
     """Mean of `positive` minus mean of `negative`; strength 1 is the whole way from the one to the other.
 
     `paired` says that picture i of both banks belongs together, such as one seed under two prompts: it changes the
-    reliability, not the direction.
+    reliability, not the direction. For `executor` see `find_contrast`.
     """
     _require_comparable(positive, negative, paired)
     p, n = len(positive), len(positive) + len(negative)
     examples = Examples(torch.arange(p), torch.arange(p, n), paired)
-    contrast = find_contrast([positive, negative], examples.difference, examples, on_progress=on_progress)
+    contrast = find_contrast(
+        [positive, negative], examples.difference, examples, on_progress=on_progress, executor=executor
+    )
     recipe = {
         "find": "examples",
         "paired": paired,
@@ -79,6 +83,7 @@ def find_from_scores(
     others: Sequence[str] = (),
     ridge: float = 0.01,
     on_progress: Progress = lambda done, total: None,
+    executor: Executor | None = None,
 ) -> FoundDirection:
     """What the pictures of `bank` with a high score in `column` have in their h that those with a low score lack.
 
@@ -86,14 +91,14 @@ def find_from_scores(
     the lowest and the highest score. Where `others` are named, as many on each side lie above as below their mean.
     "regression" fits h by the scores of `column` and `others` in all pictures, with a penalty of `ridge` times their
     number, and takes what changes with `column` while `others` stay. Strength 1 is the same for both: the way from the
-    mean of the lowest to the mean of the highest.
+    mean of the lowest to the mean of the highest. For `executor` see `find_contrast`.
     """
     scored = scores.scored(bank)
     target = scores.varied_column(column)
     rest = [scores.varied_column(other) for other in others if other != column]
     sides = extremes(column, target, examples, rest if method == "examples" else [])
     contrast = sides.difference if method == "examples" else Regression.of(target, rest, sides, ridge).contrast
-    found = find_contrast([scored], contrast, sides, on_progress=on_progress)
+    found = find_contrast([scored], contrast, sides, on_progress=on_progress, executor=executor)
     recipe = {
         "find": f"scores, {method}",
         "column": column,
