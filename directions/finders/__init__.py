@@ -5,6 +5,7 @@ from .learner import Learner, clip_directional_loss, minibatch, score_shift_loss
 from .pairs import HALVES, PairSums
 from .pca import find_components
 from .supervised import FoundDirection, find_from_examples, find_from_scores
+from .word_lesson import SiteVector, least_squares_step
 
 __all__ = [
     "HALVES",
@@ -12,6 +13,7 @@ __all__ = [
     "Jacobian",
     "Learner",
     "PairSums",
+    "SiteVector",
     "Triplets",
     "clear_norm",
     "clip_directional_loss",
@@ -19,6 +21,7 @@ __all__ = [
     "find_from_examples",
     "find_from_scores",
     "leading_triplets",
+    "least_squares_step",
     "minibatch",
     "score_shift_loss",
 ]

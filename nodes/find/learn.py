@@ -133,7 +133,7 @@ class HSpaceLearnDirection(io.ComfyNode):
         load_models_gpu([model, vae.patcher, *objective.patchers])  # before sampling, which would have to wait for them
         trainer = Trainer(model, run, vae, objective, seed_range(first_seed, count), batch_size, branch, rounds, site)
         baseline = trainer.measure_baseline()
-        learner = start_learner(baseline, span, rate, state, file)
+        learner = start_learner(baseline.shape, baseline.scale_over(span), rate, state, file)
         for number in range(len(learner.losses), rounds):
             latents = trainer.train_round(learner, baseline, number, keep)
             write_whole(learner.state_dict(), file, {"recipe": json.dumps(recipe)})

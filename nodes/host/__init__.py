@@ -2,7 +2,7 @@
 
 from .asyrp import sample_asyrp
 from .bank_recording import Recording, Trajectories, bank_folder, record_banks, sampling_recipe, source_of
-from .baseline import BaselinePass
+from .baseline import CONSTANT, EACH_TIMESTEP, BaselinePass
 from .classifier import load_classifier
 from .clip import conditioning, similarities, text_embedding
 from .decoding import decoded
@@ -41,8 +41,9 @@ from .replacements import register_replacements
 from .routes import register_pages
 from .sampling import sample, seed_range, single_latent
 from .sites import chosen_site, chosen_sites, levels_of, model_family, require_bottleneck, sites_of
+from .slider_trainer import SliderTrainer
 from .split_passes import visit_at_sigmas, visit_steps
-from .trainer import CONSTANT, EACH_TIMESTEP, Trainer, read_checkpoint, start_learner
+from .trainer import Trainer, named, read_checkpoint, start_learner
 
 __all__ = [
     "CONSTANT",
@@ -57,6 +58,7 @@ __all__ = [
     "JacobianSearch",
     "Progress",
     "Recording",
+    "SliderTrainer",
     "Trainer",
     "Trajectories",
     "bank_folder",
@@ -82,6 +84,7 @@ __all__ = [
     "load_prompted_faces",
     "model_digest",
     "model_family",
+    "named",
     "model_folder",
     "model_folders",
     "no_noise",

@@ -10,6 +10,8 @@ from .objective import Objective
 from .split_passes import PredictedLatents
 from .split_unet import SplitUNet
 
+CONSTANT, EACH_TIMESTEP = "constant", "each timestep"
+
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
@@ -35,6 +37,10 @@ class Baseline:
             torch.cat([getattr(part, key) for part in parts], 1) for key in ("predictions", "features")
         )
         return cls(first.timesteps, scale, first.shape, predictions, features)
+
+    def scale_over(self, span: str) -> Tensor:
+        """`(rows,)`: of one delta for all steps, or of one for each."""
+        return self.scale if span == EACH_TIMESTEP else self.scale.mean()[None]
 
     def spread(self, step: int) -> Tensor:
         """`(m,)`: standard deviation over the pictures."""

@@ -32,16 +32,21 @@ def sample(
     on_step: Step,
 ) -> Tensor:
     """Finished latents `(n, ...)` float32 on the CPU, one for each seed. `latent` is as `single_latent` gives it."""
-    comfy.model_management.throw_exception_if_processing_interrupted()
-    empty = latent["samples"]
-    noise = torch.cat([comfy.sample.prepare_noise(empty, seed) for seed in seeds])
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(positive, negative)
     guider.set_cfg(cfg)
+    return sample_guided(guider, sampler=sampler, sigmas=sigmas, latent=latent, seeds=seeds, on_step=on_step)
+
+
+def sample_guided(guider, *, sampler, sigmas: Tensor, latent: dict, seeds: Sequence[int], on_step: Step) -> Tensor:
+    """The same by a guider of its own."""
+    comfy.model_management.throw_exception_if_processing_interrupted()
+    empty = latent["samples"]
+    noise = torch.cat([comfy.sample.prepare_noise(empty, seed) for seed in seeds])
     samples = guider.sample(
         noise,
         empty.expand(len(seeds), *empty.shape[1:]).clone(),
-        with_noise_per_sample(sampler, latent, sigmas, seeds, model.load_device),
+        with_noise_per_sample(sampler, latent, sigmas, seeds, guider.model_patcher.load_device),
         sigmas,
         denoise_mask=latent.get("noise_mask"),
         callback=lambda step, x0, x, total: on_step(x0),

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-import torch.autograd.forward_ad as forward_ad
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel, forward_timestep_embed
 from torch import Tensor
 
 from ...directions import MIDDLE, Jacobian
-from .derivatives import GraphBudget, derivatives, differentiable_attention, math_attention, with_autograd_weights
+from .derivatives import differentiable_attention, with_autograd_weights
+from .products import jacobian_of
 from .sites import decoder_block
 
 _SKIPS, _BOTTLENECK, _DECODER = "input_block_patch", "middle_block_after_patch", "output_block_patch"
@@ -44,44 +44,8 @@ class SplitUNet:
     timestep: float
 
     def jacobian(self) -> Jacobian:
-        """Of the prediction by h. It holds the decoder's graph: `ValueError` where memory can't.
-
-        J^T u is a backward pass. It is linear in u, so J v is the backward pass of that one (measured: a fourth of the
-        time of forward mode). Where its graph does not fit, forward mode takes its place.
-        """
-        h = self.h.clone().requires_grad_()
-        graph = self._graph_of_both(h)
-        if graph is None:
-            budget = GraphBudget(h.device)
-            with derivatives(), budget.measured():
-                out = self.decode(h)
-            budget.require()
-        else:
-            out, u, pulled = graph
-
-        def forward(v: Tensor) -> Tensor:
-            v = v.to(h)[None]
-            product = self._pushed(v) if graph is None else torch.autograd.grad(pulled, u, v, retain_graph=True)[0]
-            return product[0].float().cpu()
-
-        def transposed(w: Tensor) -> Tensor:
-            return torch.autograd.grad(out, h, w.to(out)[None], retain_graph=True)[0][0].float().cpu()
-
-        return Jacobian(forward, transposed, tuple(h.shape[1:]), tuple(out.shape[1:]))
-
-    def _graph_of_both(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
-        """The output, a cotangent u, and J^T u; None where its graph does not fit, of which nothing is left then."""
-        budget = GraphBudget(h.device)
-        with derivatives(), budget.measured(), math_attention():
-            out = self.decode(h)
-            u = torch.zeros_like(out).requires_grad_()
-            pulled = torch.autograd.grad(out, h, u, create_graph=True)[0] if budget.fits else None
-        return (out, u, pulled) if pulled is not None and budget.fits else None
-
-    def _pushed(self, v: Tensor) -> Tensor:
-        """J v by forward mode, which keeps no graph."""
-        with derivatives(), torch.no_grad(), math_attention(), forward_ad.dual_level():
-            return forward_ad.unpack_dual(self.decode(forward_ad.make_dual(self.h, v))).tangent
+        """Of the prediction of one picture by its h: see `jacobian_of`."""
+        return jacobian_of(lambda h: self.decode(h[None])[0], self.h[0])[1]
 
 
 def split(

@@ -20,8 +20,6 @@ from .sampling import sample
 from .split_passes import visit_steps
 from .train_step import TrainStep
 
-CONSTANT, EACH_TIMESTEP = "constant", "each timestep"
-
 
 @dataclass(frozen=True, eq=False)
 class Trainer:
@@ -72,7 +70,7 @@ def read_checkpoint(file: Path, rounds: int) -> dict[str, Tensor]:
     """What an interrupted learning left; nothing of a new one. `ValueError` where it has more than `rounds` already."""
     if not file.exists():
         return {}
-    with _named(file), opened(file) as stored:
+    with named(file), opened(file) as stored:
         state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118, it has no other
         done = state["losses"].numel()
     if done > rounds:
@@ -83,18 +81,18 @@ def read_checkpoint(file: Path, rounds: int) -> dict[str, Tensor]:
     return state
 
 
-def start_learner(baseline: Baseline, span: str, rate: float, state: dict[str, Tensor], file: Path) -> Learner:
+def start_learner(shape: tuple[int, ...], scale: Tensor, rate: float, state: dict[str, Tensor], file: Path) -> Learner:
     """The learner that goes on from the `state` that `file` holds; a new one without a state."""
-    scale = baseline.scale if span == EACH_TIMESTEP else baseline.scale.mean()[None]
-    with torch.inference_mode(False), _named(file):
-        learner = Learner(baseline.shape, scale, rate)
+    with torch.inference_mode(False), named(file):
+        learner = Learner(shape, scale, rate)
         if state:
             learner.load_state_dict(state)
     return learner
 
 
 @contextmanager
-def _named(file: Path) -> Iterator[None]:
+def named(file: Path) -> Iterator[None]:
+    """Names the file in what is raised while it is read."""
     try:
         yield
     except (SafetensorError, OSError, KeyError, ValueError) as error:

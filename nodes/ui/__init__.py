@@ -36,7 +36,9 @@ from .inputs import (
 from .plots import bars, card, heat_maps, loss_curve, spectrum_plot, tracks
 from .sheets import below, contact_sheet, difference_maps, grid, strength_labels, strip, to_pil
 from .text_fields import (
+    WordScene,
     csv_table,
+    lesson_prompts,
     one_each,
     outline,
     parse_names,
@@ -83,6 +85,7 @@ __all__ = [
     "SPAN",
     "STRENGTH",
     "UNET",
+    "WordScene",
     "VAE",
     "HSpaceBank",
     "HSpaceClassifier",
@@ -108,6 +111,7 @@ __all__ = [
     "one_each",
     "outline",
     "parse_names",
+    "lesson_prompts",
     "parse_scenes",
     "parse_numbers",
     "parse_percents",

@@ -57,6 +57,17 @@ def parse_scenes(text: str) -> list[WordScene]:
     return scenes
 
 
+def lesson_prompts(scenes: Sequence[WordScene], kept: Sequence[WordScene], number: int) -> WordScene:
+    """What a picture is told by its number: one of the scenes, with either side of all that is kept behind it.
+
+    Two that follow each other are told the same. From pair to pair the scenes take turns, and from turn to turn the
+    sides of what is kept, so that every combination comes as often as any other.
+    """
+    turn, place = divmod(number // 2, len(scenes))
+    sides = [(each.having, each.lacking)[turn >> bit & 1] for bit, each in enumerate(kept)]
+    return WordScene(*(", ".join(filter(None, (text, *sides))) for text in scenes[place]))
+
+
 def _scene(line: str) -> WordScene:
     choices = [choice.split("|") for choice in CHOICE.findall(line)]
     if not choices or any(len(choice) != 2 for choice in choices) or set("{}") & set(CHOICE.sub("", line)):

@@ -232,7 +232,7 @@ def test_unpaired_banks_of_the_same_seeds_are_remarked_on(faces, bank, supervise
 
     faces_like_them = faces.node("HSpaceSampleBank").execute
     with folder_of("hspace_banks", tmp_path):
-        other, _ = faces_like_them(
+        other, *_ = faces_like_them(
             faces.model, faces.empty, faces.empty, comfy.samplers.sampler_object("euler_ancestral"), faces.sigmas(3),
             faces.latent, "others", 6, 100, 6, 1.0, "positive",
         ).result  # fmt: skip

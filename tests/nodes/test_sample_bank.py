@@ -73,7 +73,7 @@ def test_h_and_picture_of_a_seed_do_not_depend_on_the_batch(record, model, sampl
 
 
 def test_picture_i_is_the_one_comfyuis_sampler_makes_with_that_seed(record, model):
-    _, latent = sample_bank(record, model, sampler="euler_ancestral", batch_size=1)
+    _, latent, _ = sample_bank(record, model, sampler="euler_ancestral", batch_size=1)
     for i in range(5):
         core = core_sample(
             model,
@@ -88,11 +88,11 @@ def test_picture_i_is_the_one_comfyuis_sampler_makes_with_that_seed(record, mode
 
 
 def test_a_bank_is_reused_and_only_missing_seeds_are_sampled(record, model, folder):
-    first, _ = sample_bank(record, model, count=4)
+    first, *_ = sample_bank(record, model, count=4)
     files = {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")}
-    again, _ = sample_bank(record, model, count=4, batch_size=3)
+    again, *_ = sample_bank(record, model, count=4, batch_size=3)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")} == files
-    more, _ = sample_bank(record, model, count=6)
+    more, *_ = sample_bank(record, model, count=6)
     assert [path for path in folder.rglob("*.safetensors") if path not in files][0].name.endswith("14-2.safetensors")
     assert more.seeds == (10, 11, 12, 13, 14, 15)
     assert torch.equal(more.h("middle", 0)[:4], first.h("middle", 0))
@@ -100,7 +100,7 @@ def test_a_bank_is_reused_and_only_missing_seeds_are_sampled(record, model, fold
 
 
 def test_an_interrupted_bank_keeps_whole_batches_and_continues_to_the_same_bytes(record, model, folder, monkeypatch):
-    undisturbed, _ = sample_bank(record, model, name="whole", count=6)
+    undisturbed, *_ = sample_bank(record, model, name="whole", count=6)
     sampled = record.sample
     calls = []
 
@@ -116,13 +116,14 @@ def test_an_interrupted_bank_keeps_whole_batches_and_continues_to_the_same_bytes
     monkeypatch.undo()
     kept = list(folder.glob("stopped-*/*.safetensors"))
     assert len(kept) == 2
-    continued, _ = sample_bank(record, model, name="stopped", count=6)
+    continued, _, folder = sample_bank(record, model, name="stopped", count=6)
+    assert continued.shards[0].path.parent.name == folder
     for a, b in zip(undisturbed.shards, continued.shards, strict=True):
         assert a.path.read_bytes() == b.path.read_bytes()
 
 
 def test_the_pictures_to_look_at_are_the_first_64_however_many_the_bank_holds(record, model):
-    bank, latent = sample_bank(record, model, count=70, batch_size=35, steps=1)
+    bank, latent, _ = sample_bank(record, model, count=70, batch_size=35, steps=1)
     assert len(bank) == 70
     assert torch.equal(latent["samples"], bank.select(range(10, 74)).latents())
 
@@ -207,7 +208,7 @@ def test_a_sampler_that_chooses_its_own_timesteps_is_refused_and_leaves_a_whole_
 
 
 def test_a_bank_whose_files_are_gone_says_so(record, model, folder):
-    bank, _ = sample_bank(record, model, count=2)
+    bank, *_ = sample_bank(record, model, count=2)
     for path in folder.glob("*/*.safetensors"):
         path.unlink()
     with pytest.raises(ValueError, match="A part of the bank is gone"):
@@ -224,7 +225,7 @@ def test_applied_weights_do_not_change_the_fingerprint(record, model):
 
 
 def test_a_bank_knows_where_it_comes_from(record, model):
-    bank, _ = sample_bank(record, model, cfg=2.0, branch="negative")
+    bank, *_ = sample_bank(record, model, cfg=2.0, branch="negative")
     assert bank.source.family == "SD15"
     assert bank.source.branch == "negative"
     assert bank.source.image_size == (128, 128)

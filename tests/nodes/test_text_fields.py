@@ -55,3 +55,14 @@ def test_settings_are_names_with_values(fields):
 def test_settings_that_are_unknown_or_out_of_range_are_refused(fields, text):
     with pytest.raises(ValueError, match="got .* wanted"):
         fields.parse_settings(text, RANGES)
+
+
+def test_pictures_of_a_lesson_are_told_every_scene_with_either_side_of_what_is_kept_equally_often(fields):
+    scenes = fields.parse_scenes("a {smiling|frowning} man\na {smiling|frowning} woman")
+    kept = fields.parse_scenes("{glasses|no glasses}\n{a beard|no beard}")
+    told = [fields.lesson_prompts(scenes, kept, number) for number in range(16)]
+    assert told[0] == told[1] == (
+        "a smiling man, glasses, a beard", "a frowning man, glasses, a beard", "a man, glasses, a beard"
+    )  # fmt: skip
+    assert len(set(told)) == 8
+    assert fields.lesson_prompts(scenes, [], 2).neutral == "a woman"

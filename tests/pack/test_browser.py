@@ -113,7 +113,7 @@ def test_run_shows_the_pictures_on_the_nodes_in_both_renderings(server, frontend
 
 
 SHORTER = """() => {
-    const most = {steps: 5, rounds: 3, count: 128, pairs: 1, pictures: 2, rows: 2}
+    const most = {steps: 5, rounds: 2, count: 128, pairs: 1, pictures: 2, rows: 2}
     for (const widget of app.graph.nodes.flatMap((node) => node.widgets ?? []))
         if (widget.value > most[widget.name]) widget.value = most[widget.name]
 }"""

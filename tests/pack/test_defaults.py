@@ -37,6 +37,7 @@ NEED_MORE = {
     "HSpaceFindFromExamples": "two banks",
     "HSpaceFindFromPrompts": "a model with prompts",
     "HSpaceFindFromWords": "a model with prompts",
+    "HSpaceLearnFromWords": "a model with prompts",
 }
 
 

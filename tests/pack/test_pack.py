@@ -27,6 +27,7 @@ NODES = [
     "HSpaceInvertImage",
     "HSpaceLeakage",
     "HSpaceLearnDirection",
+    "HSpaceLearnFromWords",
     "HSpaceLoadClassifier",
     "HSpaceLoadDDPM",
     "HSpaceLoadDemoFaces",

@@ -132,7 +132,7 @@ def test_a_disk_that_fills_during_a_capture(record, model, undisturbed, disk, mo
         finished = stamps(folder)
         assert contents(folder).items() <= undisturbed.items() and len(finished) == 2
         disk.free()
-        bank, _ = sample_bank(record, model, count=8)
+        bank, *_ = sample_bank(record, model, count=8)
         assert contents(folder) == undisturbed and len(bank) == 8
         assert finished.items() <= stamps(folder).items()
 
@@ -202,7 +202,7 @@ def test_a_read_only_folder_gives_what_it_has_and_refuses_more(record, model, fa
         save(faces, faces.direction("smile", 0), "smile")
         before = contents(folder)
         read_only.close()
-        bank, _ = sample_bank(record, model, count=4)
+        bank, *_ = sample_bank(record, model, count=4)
         assert len(bank) == 4
         with pytest.raises(ValueError, match="(?s)Could not write.*Read-only.*check the permissions"):
             sample_bank(record, model, count=6)
@@ -225,7 +225,7 @@ def test_a_file_in_the_place_of_the_folder_is_said(record, model, faces, tmp_pat
 
 def test_a_moved_bank_opens_at_its_new_place_and_its_old_name_begins_anew(record, model, undisturbed, tmp_path):
     with folder_of("hspace_banks", tmp_path / "old"):
-        bank, _ = sample_bank(record, model, count=4)
+        bank, *_ = sample_bank(record, model, count=4)
         h, folder = bank.h("middle", 0), bank.shards[0].path.parent
     moved = folder.rename(tmp_path / "elsewhere")
     assert torch.equal(open_bank(moved).h("middle", 0), h)
@@ -253,7 +253,7 @@ def test_a_bank_that_moves_during_a_capture_says_so_and_is_completed(record, mod
 def test_seeds_that_another_server_has_recorded_meanwhile_are_not_written_twice(record, model, tmp_path, monkeypatch):
     """It takes seeds 13 to 16 while 12 and 13 are sampled here, in batches that begin elsewhere."""
     with folder_of("hspace_banks", tmp_path):
-        alone, _ = sample_bank(record, model, count=8, batch_size=1, name="alone")
+        alone, *_ = sample_bank(record, model, count=8, batch_size=1, name="alone")
         sampled = record.sample
 
         def other() -> None:
@@ -261,7 +261,7 @@ def test_seeds_that_another_server_has_recorded_meanwhile_are_not_written_twice(
             sample_bank(record, model, first_seed=13, count=4, batch_size=3, name="shared")
 
         monkeypatch.setattr(record, "sample", after(2, sampled, other))
-        shared, _ = sample_bank(record, model, count=8, name="shared")
+        shared, *_ = sample_bank(record, model, count=8, name="shared")
     assert [shard.seeds for shard in shared.shards] == [(10, 11), (12,), (13, 14, 15), (16,), (17,)]
     torch.testing.assert_close(
         shared.h("middle", 1), alone.h("middle", 1), rtol=2e-3, atol=5e-3
@@ -279,13 +279,13 @@ def test_two_servers_that_finish_a_seed_at_once_write_it_once(record, model, ser
         monkeypatch.setattr(record, "write_shard", after(1, record.write_shard, other))
         sample_bank(record, model, first_seed=10, count=2, name="at once")
         assert servers.answer() == "2 seeds\n"
-        bank, _ = sample_bank(record, model, first_seed=10, count=3, name="at once")
+        bank, *_ = sample_bank(record, model, first_seed=10, count=3, name="at once")
     assert [shard.seeds for shard in bank.shards] == [(10, 11), (12,)]
 
 
 def test_a_server_killed_while_it_writes_leaves_no_lock(record, model, undisturbed, tmp_path):
     with folder_of("hspace_banks", tmp_path):
-        bank, _ = sample_bank(record, model, count=2)
+        bank, *_ = sample_bank(record, model, count=2)
         folder = bank.shards[0].path.parent
         ours, theirs = os.pipe()
         child = os.fork()
@@ -408,7 +408,7 @@ def main() -> None:
     print("ready", flush=True)
     for line in sys.stdin:
         with folder_of("hspace_banks", sys.argv[1]):
-            bank, _ = sample_bank(record, tiny, **json.loads(line))
+            bank, *_ = sample_bank(record, tiny, **json.loads(line))
         print(len(bank), "seeds", flush=True)
 
 

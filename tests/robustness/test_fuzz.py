@@ -17,7 +17,6 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -126,8 +125,7 @@ def test_something_else_in_a_files_place_is_refused(reader, name, what):
 def learner(pack, tmp_path):
     """The reader of what an interrupted run has learnt, which lives beside ComfyUI."""
     trainer = importlib.import_module(f"{pack.__name__}.nodes.host.trainer")
-    plain = SimpleNamespace(shape=(2, 2, 2), scale=torch.ones(2))
-    learner = Learner(plain.shape, plain.scale, 0.1)
+    learner = Learner((2, 2, 2), torch.ones(2), 0.1)
     for row in (0, 1):
         learner.step(row, learner.delta(row).square().sum())
     learner.losses += [0.5, 0.25]
@@ -135,7 +133,7 @@ def learner(pack, tmp_path):
     write_whole(learner.state_dict(), file, {"recipe": "{}"})
 
     def read(path):
-        found = trainer.start_learner(plain, trainer.EACH_TIMESTEP, 0.1, trainer.read_checkpoint(path, 40), path)
+        found = trainer.start_learner((2, 2, 2), torch.ones(2), 0.1, trainer.read_checkpoint(path, 40), path)
         assert found.deltas().isfinite().all() and found.deltas().shape == (2, 2, 2, 2)
 
     return Reader("learner", file, file.read_bytes(), mutant, read)

@@ -1,0 +1,105 @@
+"""A slider learnt from words: its loss falls, it goes on where it stopped, and leaves nothing behind."""
+
+import pytest
+import torch
+from demo_faces import folder_of
+from models import conditioning, core_sample, sd15, sigmas
+
+pytestmark = pytest.mark.comfy
+
+SITES = ("middle", "output.3")
+
+
+@pytest.fixture(scope="module")
+def sd():
+    return sd15()
+
+
+@pytest.fixture
+def teach(faces, sd):
+    """Rounds on a small random SD 1.5: what is learnt."""
+    trainer = faces.module("nodes.host.slider_trainer")
+
+    def run(rounds: int, *, state=None, cfg: float = 3.0, prompts=(1, 3, 4)):
+        encoded = tuple(map(conditioning, prompts))
+        run = dict(sampler=faces.euler, sigmas=sigmas(sd, 2), latent={"samples": torch.zeros(1, 4, 16, 16)})
+        with torch.inference_mode():
+            each = trainer.SliderTrainer(sd, lambda number: encoded, conditioning(2), run, cfg, 0, 2, rounds, SITES)
+            learnt = each.started(state or {})
+            while len(learnt.losses) < rounds:
+                each.train_round(learnt)
+        return learnt
+
+    return run
+
+
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+def test_it_does_to_the_pictures_it_learnt_from_what_the_words_do(teach, cfg):
+    """In others too where a model's pictures have something in common, unlike a random one's: docs/prompted.md."""
+    learnt = teach(1, cfg=cfg)
+    assert learnt.losses == [pytest.approx(1, abs=1e-4)]
+    again = teach(1, cfg=cfg, state=learnt.state_dict() | {"losses": torch.empty(0)})
+    assert again.losses[0] < 0.8  # five iterations of least squares go so far in a random network
+
+
+def test_interrupted_it_goes_on_to_the_same_bytes(teach):
+    half, whole = teach(1).state_dict(), teach(2).state_dict()
+    assert torch.equal(teach(2, state=half).state_dict()["learnt"], whole["learnt"])
+
+
+def test_the_opposite_words_teach_the_opposite_direction(teach):
+    forth, back = (torch.stack(teach(1, prompts=(1, *sides)).rows) for sides in ((3, 4), (4, 3)))
+    assert torch.cosine_similarity(forth.flatten(), back.flatten(), dim=0) < -0.5  # pictures have other noise
+
+
+def test_words_that_make_no_difference_are_refused(teach):
+    with pytest.raises(ValueError, match="make no difference"):
+        teach(1, prompts=(1, 3, 3))
+
+
+@pytest.mark.parametrize("learnt", [torch.zeros(3, 5), torch.full((3, 3072), torch.nan), torch.zeros(2, 3072)])
+def test_what_was_learnt_by_another_is_refused(teach, learnt):
+    with pytest.raises(ValueError, match="got other numbers than"):
+        teach(1, state={"learnt": learnt, "losses": torch.zeros(1)})
+
+
+@pytest.mark.parametrize(("wrong", "said"), [(torch.nan, "NaN or infinity"), (0.0, "make no difference")])
+def test_predictions_that_teach_nothing_are_refused(faces, wrong, said):
+    lesson = faces.module("nodes.host.slider_lesson")
+    with pytest.raises(ValueError, match=said):
+        lesson.require_difference(torch.full((2, 4, 8, 8), wrong))
+
+
+def test_what_was_learnt_is_kept_as_far_as_it_holds_in_other_pictures(faces):
+    best = faces.module("nodes.host.slider_lesson").best_scale
+    wanted = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert best(2 * wanted, wanted) == pytest.approx(0.5)
+    assert best(0.5 * wanted, wanted) == 1  # more is learnt, not stretched
+    assert best(-wanted, wanted) == 0
+    assert best(0 * wanted, wanted) == 1
+
+
+def test_nothing_is_left_on_the_model(teach, sd):
+    draw = lambda: core_sample(  # noqa: E731
+        sd, "euler", sigmas(sd, 3), conditioning(1), conditioning(2), {"samples": torch.zeros(1, 4, 16, 16)}, 5, 7.0
+    )
+    before = draw()
+    teach(1)
+    assert torch.equal(draw(), before)
+
+
+def test_the_node_learns_and_measures_and_does_not_learn_again(faces, words, tmp_path):
+    def learn(rounds: int, scenes: str = "portrait of a {smiling|frowning} person", keep: str = ""):
+        with folder_of("hspace_banks", tmp_path), torch.inference_mode():
+            return faces.node("HSpaceLearnFromWords").execute(
+                words.model, words.clip, faces.euler, sigmas(words.model, 2), words.latent, scenes, keep, "", "smile",
+                rounds, 0, 2, 3.0,
+            ).result  # fmt: skip
+
+    direction, _, info = learn(1, keep="{glasses|no glasses}")
+    assert tuple(direction.deltas) == ("middle", "output.3", "output.6")
+    assert direction.usable is not None
+    assert "loss" in info
+    assert learn(1, keep="{glasses|no glasses}")[0] == direction
+    with pytest.raises(ValueError, match="Can't read the scene"):
+        learn(1, keep="glasses")
