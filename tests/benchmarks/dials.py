@@ -18,9 +18,12 @@ WORDS = {
     "beard": ("beard", "no beard"),
     "hair_length": ("long hair", "short hair"),
 }
-FOUND_AT = 10
-"""Steps of the pictures that directions are found in."""
+SEEDS, STEPS = 48, 10
+FOUND_IN, FOUND_AT = 96, 10
+"""Pictures, or pairs, that each method is found in, and their steps."""
 SCENES = 8
+LESSONS, ROUNDS = 24, 3
+"""Scenes that a slider is learnt in, eight pictures a round."""
 
 
 @dataclass(frozen=True)
@@ -36,21 +39,20 @@ class Dial:
 
 
 class Bench:
-    """The model, `seeds` fresh ones, and what they are without an edit."""
+    """The model, fresh seeds, and what they are without an edit."""
 
-    def __init__(self, pack, folder, *, seeds: int, steps: int, found_in: int):
+    def __init__(self, pack, folder):
         self.faces, self.folder = PromptedModel(pack), folder
-        self.seeds, self.steps, self.found_in = seeds, steps, found_in
         self.columns = list(self.faces.judge.columns)
-        self.sd = self.faces.spread(prompts(128, seed=5), steps)
+        self.sd = self.faces.spread(prompts(128, seed=5), STEPS)
         self.plain, self.slider = cache(self.drawn), cache(self._slider)
 
     def draw(self, texts, seeds, **settings) -> Tensor:
-        return self.faces.pictures(texts, seeds, **{"steps": self.steps, **settings})
+        return self.faces.pictures(texts, seeds, **{"steps": STEPS, **settings})
 
     def fresh(self, attribute: str) -> tuple[list[str], range]:
         """Random prompts that don't mention the attribute, and their seeds."""
-        return prompts(self.seeds, seed=21, without=attribute), range(40_000, 40_000 + self.seeds)
+        return prompts(SEEDS, seed=21, without=attribute), range(40_000, 40_000 + SEEDS)
 
     def drawn(self, attribute: str, **settings) -> Tensor:
         texts, seeds = self.fresh(attribute)
@@ -60,16 +62,22 @@ class Bench:
     def scored(self) -> tuple:
         """A bank of pictures of one plain prompt at every level, their scores, and the seconds both took."""
         started, texts = time.perf_counter(), {"plain": "portrait of a person"}
-        (bank,) = self.faces.recorded(
-            self.folder, texts, range(2 * self.found_in), steps=FOUND_AT, sites=self.faces.levels
-        )
+        (bank,) = self.faces.recorded(self.folder, texts, range(2 * FOUND_IN), steps=FOUND_AT, sites=self.faces.levels)
         return bank, self.faces.scores_of(bank), time.perf_counter() - started
 
     def _slider(self, attribute: str) -> tuple:
         """What Find Direction (Words) finds in a few scenes at every level, and the seconds it took."""
         started, scenes = time.perf_counter(), prompts(SCENES, seed=4, without=attribute)
-        seeds = range(30_000, 30_000 + self.found_in)
+        seeds = range(30_000, 30_000 + FOUND_IN)
         found = self.faces.slider(self.folder, scenes, WORDS[attribute], seeds, steps=FOUND_AT)
+        return found, time.perf_counter() - started
+
+    def learnt(self, attribute: str, sites=None, kept=()) -> tuple:
+        """What Learn Direction (Words) learns with its own settings in 24 scenes, and the seconds it took."""
+        started, words = time.perf_counter(), WORDS[attribute]
+        texts = prompts(LESSONS, seed=4, without=attribute)
+        scenes = [(*(with_word([text], word)[0] for word in words), text) for text in texts]
+        found = self.faces.learnt(scenes, kept, rounds=ROUNDS, steps=FOUND_AT, sites=sites)
         return found, time.perf_counter() - started
 
     def injected(self, attribute: str, direction, strengths: Sequence[float], seconds: float = 0) -> Dial:
@@ -81,7 +89,7 @@ class Bench:
         """How far it reaches, and `off` and `identity` at one standard deviation, where it gets there."""
         plain = self.plain(attribute)
         scores, features = self.faces.scores(plain), self.faces.features(plain)
-        apart = torch.cdist(features, features).sum() / (self.seeds * (self.seeds - 1))
+        apart = torch.cdist(features, features).sum() / (SEEDS * (SEEDS - 1))
         target, rows = self.columns.index(attribute), [(0.0, 0.0, 0.0, 0.0)]
         for strength in dial.strengths:
             drawn = dial.draw(strength)

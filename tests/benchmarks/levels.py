@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 import torch
 from demo_faces import folder_of, node_classes
-from dials import WORDS, Bench
+from dials import SEEDS, STEPS, WORDS
 from prompted_model import BATCH, CFG
 from prompted_page import LEVELS, keep
 from scipy.stats import spearmanr
 
-SEEDS, STEPS, FOUND_IN = 48, 10, 100
 ALSO = "skin", "background"
 EXAMPLES, STACKED = 50, 0.75
 """Pictures on each side of a mean difference; standard deviations that each of a stack of edits is set to."""
@@ -26,11 +25,6 @@ COMPONENTS, SWEPT = 10, (-3.0, -1.5, 0.0, 1.5, 3.0)
 PICTURES, INVERSION_STEPS, PLAIN = 32, 50, "portrait of a person"
 
 pytestmark = pytest.mark.comfy
-
-
-@pytest.fixture(scope="module")
-def bench(pack, tmp_path_factory):
-    return Bench(pack, tmp_path_factory.mktemp("banks"), seeds=SEEDS, steps=STEPS, found_in=FOUND_IN)
 
 
 @pytest.fixture(scope="module")

@@ -17,15 +17,16 @@ import cross_attention
 import lora_slider
 import pytest
 import torch
-from dials import FOUND_AT, WORDS, Bench, Dial, settle, the_word, with_word
+from dials import FOUND_AT, FOUND_IN, SEEDS, WORDS, Bench, Dial, settle, the_word, with_word
 from prompted import prompts
 from prompted_page import PEERS
 from safetensors.torch import save as serialised
 from torch import Tensor
 
-SEEDS, STEPS = 48, 10
-FOUND_IN = 96
-"""Pictures, or pairs, that each method is found in."""
+MARKED = 15
+"""Pictures marked as having it, and as many as lacking it: the highest and lowest that the classifier scores."""
+NAMELESS = "eyes", "background"
+"""What no word of the model names."""
 
 pytestmark = pytest.mark.comfy
 
@@ -160,6 +161,30 @@ def levels_scores(bench: Bench, attribute: str) -> Dial:
     return bench.injected(attribute, found, (0.25, 0.5, 1, 2, 3), seconds)
 
 
+def one_level_scores(bench: Bench, attribute: str) -> Dial:
+    found, seconds = scored(bench, attribute)
+    return bench.injected(attribute, found.only(["output.3"]), (0.5, 1, 2, 3, 4), seconds)
+
+
+def levels_marked(bench: Bench, attribute: str) -> Dial:
+    bank, scores, recording = bench.scored
+    started = time.perf_counter()
+    find = bench.faces.directions.find_from_scores
+    found = find(bank, scores, attribute, method="examples", examples=MARKED).direction
+    seconds = recording + time.perf_counter() - started
+    return bench.injected(attribute, found, (0.25, 0.5, 1, 2, 3), seconds)
+
+
+def levels_learnt(bench: Bench, attribute: str) -> Dial:
+    found, seconds = bench.learnt(attribute)
+    return bench.injected(attribute, found, (0.5, 1, 2, 3), seconds)
+
+
+def bottleneck_learnt(bench: Bench, attribute: str) -> Dial:
+    found, seconds = bench.learnt(attribute, ["middle"])
+    return bench.injected(attribute, found, (0.5, 1, 2, 4), seconds)
+
+
 def levels_random(bench: Bench, attribute: str) -> Dial:
     return bench.injected(attribute, as_large(bench.slider(attribute)[0]), (1, 2, 4))
 
@@ -171,20 +196,24 @@ METHODS = {
     "cross-attention steering": steering,
     "Model-Bending, best of ten components": bent,
     "levels: pairs of words": levels_pairs,
+    "levels: learnt from words": levels_learnt,
     "levels: scores, others held": levels_scores,
+    "levels: scores, others held, output.3 alone": one_level_scores,
+    "levels: 30 marked pictures": levels_marked,
     "levels: random, as large": levels_random,
     "bottleneck: pairs of prompts": bottleneck_pairs,
     "bottleneck: scores, others held": bottleneck_scores,
+    "bottleneck: learnt from words": bottleneck_learnt,
     "bottleneck: random, as large": bottleneck_random,
 }
-
-
-@pytest.fixture(scope="module")
-def bench(pack, tmp_path_factory):
-    return Bench(pack, tmp_path_factory.mktemp("banks"), seeds=SEEDS, steps=STEPS, found_in=FOUND_IN)
 
 
 @pytest.mark.parametrize("attribute", WORDS)
 @pytest.mark.parametrize("name", METHODS)
 def test_what_moves_an_attribute(bench, attribute, name):
     settle(bench, PEERS, attribute, name, METHODS[name](bench, attribute))
+
+
+@pytest.mark.parametrize("attribute", NAMELESS)
+def test_what_no_word_names(bench, attribute):
+    settle(bench, PEERS, attribute, "levels: scores, others held", levels_scores(bench, attribute))

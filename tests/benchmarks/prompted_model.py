@@ -133,6 +133,32 @@ class PromptedModel:
             )  # fmt: skip
         return found.direction
 
+    def learnt(
+        self, scenes: Sequence[tuple[str, str, str]], kept: Sequence[tuple[str, str]] = (), *, rounds: int,
+        batch_size: int = 8, cfg: float = CFG, steps: int = STEPS, sites: Sequence[str] | None = None,
+    ):  # fmt: skip
+        """What Learn Direction (Words) learns in scenes, each with the word, its opposite and neither."""
+        import comfy.samplers
+
+        ui, trainers = self.module("nodes.ui"), self.module("nodes.host.slider_trainer")
+        told = [ui.WordScene(*scene) for scene in scenes], [ui.WordScene(*each, "") for each in kept]
+
+        def prompts_of(number: int):
+            prompts = ui.lesson_prompts(*told, number)
+            return tuple(self.prompts([text]) for text in (prompts.neutral, prompts.having, prompts.lacking))
+
+        run = dict(sampler=comfy.samplers.sampler_object("euler"), sigmas=self.sigmas(steps), latent=self.empty)
+        with torch.inference_mode():
+            trainer = trainers.SliderTrainer(
+                self.model, prompts_of, self.prompts([""]), run, cfg, 70_000, batch_size, rounds, sites or self.levels
+            )
+            learnt = trainer.started({})
+            while len(learnt.losses) < rounds:
+                trainer.train_round(learnt)
+            source = self.host.source_of(self.model, self.empty, "positive")
+            direction = trainer.direction(learnt, name=scenes[0][0], unit="the word", source=source, recipe="{}")
+            return trainer.calibrated(direction).applied(direction)
+
     def _run(self, text: str, cfg: float, steps: int) -> dict:
         import comfy.samplers
 

@@ -1,6 +1,6 @@
 """docs/prompted.md: its words from docs/prompted.head.md, its tables from docs/prompted.json.
 
-peers.py, sliders.py, which_sites.py and prompted_today.py write it anew with each of their results.
+peers.py, which_sites.py, levels.py and prompted_today.py write it anew with each of their results.
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 from results import remember
 
 DOCS = Path(__file__).parents[2] / "docs"
-PEERS, SLIDERS, SITES, LEVELS = "peers ", "sliders ", "sites ", "levels, "
+PEERS, SITES, LEVELS = "peers ", "sites ", "levels, "
 FINDERS, REAL = "bottleneck, ", "real pictures, "
 
 
@@ -25,7 +25,6 @@ def write_page() -> None:
     text = (DOCS / "prompted.head.md").read_text(encoding="utf-8")
     tables = {
         "<!-- peers -->": dials(results, PEERS, cost=True),
-        "<!-- sliders -->": dials(results, SLIDERS),
         "<!-- sites -->": dials(results, SITES),
         "<!-- finders -->": finders(results),
         "<!-- real -->": real(results),

@@ -6,8 +6,7 @@ python -m pytest -s tests/benchmarks/which_sites.py      (half an hour on two co
 from dataclasses import replace
 
 import pytest
-from dials import WORDS, Bench, settle
-from peers import FOUND_IN, SEEDS, STEPS
+from dials import WORDS, settle
 from prompted_page import SITES
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
@@ -22,11 +21,6 @@ CHOICES = {
 GRIDS = {"output.6, grid 16": 16, "output.6, grid 8": 8, "output.6, channel means": 1}
 
 pytestmark = pytest.mark.comfy
-
-
-@pytest.fixture(scope="module")
-def bench(pack, tmp_path_factory):
-    return Bench(pack, tmp_path_factory.mktemp("banks"), seeds=SEEDS, steps=STEPS, found_in=FOUND_IN)
 
 
 def pooled(direction, grid: int):

@@ -1,0 +1,9 @@
+"""One bench of the prompted faces for all tables that judge dials, so that what one has found the next need not."""
+
+import pytest
+from dials import Bench
+
+
+@pytest.fixture(scope="session")
+def bench(pack, tmp_path_factory):
+    return Bench(pack, tmp_path_factory.mktemp("banks"))
