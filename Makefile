@@ -41,6 +41,7 @@ test-slow: install
 	@$(RUN) -m tools.versions
 	@$(RUN) -m pytest -s tests/slow/full_size.py
 	@$(RUN) -m tests.slow.faults
+	@$(RUN) -m pytest -s tests/slow/captures.py
 	@FUZZ_INPUTS=120000 $(RUN) -m pytest -s tests/robustness/test_fuzz.py tests/robustness/test_hostile.py tests/robustness/test_names.py
 
 bench: install

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..host import chosen_sites, record_banks, seed_range
+from ..host import chosen_sites, folder_of, record_banks, seed_range
 from ..ui import (
     BATCH_SIZE,
     BRANCH,
@@ -61,6 +61,7 @@ class HSpaceSampleBank(io.ComfyNode):
             outputs=[
                 HSpaceBank.Output(display_name="bank", tooltip="To Find Directions (PCA)."),
                 io.Latent.Output(display_name="latent", tooltip=f"The finished pictures, by seed, at most {SHOWN}."),
+                io.String.Output(display_name="folder", tooltip="Where in models/hspace_banks the bank is."),
             ],
         )
 
@@ -76,7 +77,7 @@ class HSpaceSampleBank(io.ComfyNode):
             model, {name: settings}, latent=latent, seeds=seed_range(first_seed, count), batch_size=batch_size,
             branch=branch, sites=chosen_sites(model, parse_names(sites)), grid=grid or None,
         )  # fmt: skip
-        return io.NodeOutput(bank, {"samples": bank.latents(last=SHOWN)})
+        return io.NodeOutput(bank, {"samples": bank.latents(last=SHOWN)}, folder_of(bank))
 
 
 NODES = [HSpaceSampleBank]

@@ -1,7 +1,7 @@
 """All that knows ComfyUI's insides: where h is, how it is read, edited and differentiated, sampling, banks, paths."""
 
 from .asyrp import sample_asyrp
-from .bank_recording import Recording, Trajectories, bank_folder, record_banks, sampling_recipe, source_of
+from .bank_recording import Recording, Trajectories, bank_folder, folder_of, record_banks, sampling_recipe, source_of
 from .baseline import CONSTANT, EACH_TIMESTEP, BaselinePass
 from .classifier import load_classifier
 from .clip import conditioning, similarities, text_embedding
@@ -38,7 +38,7 @@ from .progress import Progress, finder_progress
 from .prompted_faces import load_prompted_faces
 from .recorder import record
 from .replacements import register_replacements
-from .routes import register_pages
+from .routes import register_banks, register_pages
 from .sampling import sample, seed_range, single_latent
 from .sites import chosen_site, chosen_sites, levels_of, model_family, require_bottleneck, sites_of
 from .slider_trainer import SliderTrainer
@@ -72,6 +72,7 @@ __all__ = [
     "direction_file",
     "find_files",
     "find_slider",
+    "folder_of",
     "finder_progress",
     "free_path",
     "independent_noise",
@@ -93,6 +94,7 @@ __all__ = [
     "record",
     "record_banks",
     "record_pairs",
+    "register_banks",
     "register_folders",
     "register_pages",
     "register_replacements",

@@ -175,6 +175,11 @@ def bank_folder(name: str, recipe: str) -> Path:
     return safe_path(root, f"{name}-{digest(recipe)}", suffix="")
 
 
+def folder_of(bank: Bank) -> str:
+    """Where in the folder of banks it is."""
+    return bank.shards[0].path.parent.relative_to(folder_paths.get_folder_paths(BANKS)[0]).as_posix()
+
+
 def same_timesteps(expected: Tensor | None, timesteps: Tensor) -> Tensor:
     """`timesteps`. `ValueError` if the bank's pictures so far were recorded at others."""
     if expected is not None and not torch.equal(expected, timesteps):

@@ -115,6 +115,10 @@ def test_everything_that_comfyui_reads_or_the_pack_opens_ships(hidden):
     assert not [path for path in needed if hidden(path)]
 
 
+CAPTURE = {"__init__", "capture", "comfyui", "homecoming", "remote"}
+"""tools.capture and what it imports: it is for users."""
+
+
 def test_what_only_development_needs_does_not_ship(hidden):
     for name in (
         "tests/pack/test_pack.py",
@@ -124,9 +128,10 @@ def test_what_only_development_needs_does_not_ship(hidden):
         "Makefile",
     ):
         assert (ROOT / name).is_file() and hidden(ROOT / name), name
-    kept_out = [".ci", ".github", "tests", "tools"]
+    kept_out = [".ci", ".github", "tests"]
     assert all(hidden(path) for name in kept_out for path in (ROOT / name).rglob("*") if path.is_file())
-    assert all(hidden(path) for path in (ROOT / "docs").glob("*.json"))
+    assert {path.stem for path in (ROOT / "tools").glob("*.*") if not hidden(path)} == CAPTURE
+    assert [path.name for path in (ROOT / "docs").glob("*.json") if not hidden(path)] == ["distributed.json"]
 
 
 def test_what_ships_starts_no_process_and_unpickles_nothing():

@@ -150,7 +150,7 @@ class FullSize:
 
     def record(self) -> None:
         with self.part("Sample Bank"):
-            self.bank, _ = self.node("record", "HSpaceSampleBank")(
+            self.bank, *_ = self.node("record", "HSpaceSampleBank")(
                 self.model, **self.settings, name="full size", count=2, first_seed=SEED, batch_size=1, branch="positive"
             ).result
         self.plain = self.bank.latents()[:1]
