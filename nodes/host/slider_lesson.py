@@ -103,6 +103,7 @@ class Teacher:
         missing = wanted - moved
         interrupted = comfy.model_management.throw_exception_if_processing_interrupted
         found = least_squares_step(jacobian, missing.cpu(), ITERATIONS, interrupted).to(device)
+        self.learnt[step] = now.cpu()
         for share in (self.share, self.share / 2, self.share / 4):  # it is linear only nearby
             changed = now + share * found
             with torch.no_grad():
