@@ -3,17 +3,14 @@
 from .bank import Bank, open_bank, seeds_in, write_shard
 from .score_file import read_scores
 from .scores import Scores
-from .work import gram_rows, in_order, mirrored, row_blocks
+from .work import in_order
 
 __all__ = [
     "Bank",
     "Scores",
-    "gram_rows",
     "in_order",
-    "mirrored",
     "open_bank",
     "read_scores",
-    "row_blocks",
     "seeds_in",
     "write_shard",
 ]

@@ -12,9 +12,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..banks import Bank, gram_rows, in_order, mirrored, row_blocks
+from ..banks import Bank, in_order
 from ..direction import factors_of, spreads_of
 from ..measures import Contrast, Examples, Halvings, SplitHalfReliability
+from .gram import Block, add_rows, empty_rows, gathered, mirrored, row_blocks
 
 Progress = Callable[[int, int], None]
 
@@ -76,27 +77,24 @@ def _read(
     banks: Sequence[Bank], site: str, step: int, weights: Tensor, executor: Executor | None
 ) -> tuple[Tensor, Tensor]:
     """The weighted sum `(d,)` float32 and the Gram matrix `(n, n)` float64 of the centred rows at one site and step."""
-    n = len(weights)
-    blocks = row_blocks(n, executor)
+    blocks, sums = row_blocks(len(weights), executor), []
+
+    def rows_of(found: tuple[Tensor, Tensor]) -> Tensor:
+        sums.append(found[0])
+        return found[1]
+
     parts = in_order(partial(_read_rows, banks, site, step, weights), blocks, executor)
-    gram, total = torch.empty(n, n, dtype=torch.float64), torch.empty(0)
-    for (first, last), (summed, part) in zip(blocks, parts, strict=True):
-        gram[first:last, :last] = part
-        total = summed if last == n else total
-    return total, mirrored(gram)
+    gram = gathered(blocks, map(rows_of, parts))
+    return torch.cat(sums), mirrored(gram)
 
 
-def _read_rows(
-    banks: Sequence[Bank], site: str, step: int, weights: Tensor, block: tuple[int, int]
-) -> tuple[Tensor, Tensor]:
+def _read_rows(banks: Sequence[Bank], site: str, step: int, weights: Tensor, block: Block) -> tuple[Tensor, Tensor]:
     """The weighted sum, where the block is the last one, and rows of the Gram matrix up to its last column."""
-    first, last = block
-    gram = torch.zeros(last - first, last, dtype=torch.float64)
-    pieces = [torch.empty(0)]
+    gram, pieces = empty_rows(block), [torch.empty(0)]
     for channels in max(banks, key=len).slices(site):
         h = torch.cat([bank.h(site, step, channels).flatten(1) for bank in banks])
         h = h - h.mean(0)  # the weights sum to 0, so it changes rounding alone
-        if last == len(h):
+        if block[1] == len(h):
             pieces.append(weights.float() @ h)
-        gram += gram_rows(h, block)
+        add_rows(gram, h, block)
     return torch.cat(pieces), gram

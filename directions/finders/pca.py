@@ -7,7 +7,6 @@ matrix of the centred data has the same spectrum as the d x d covariance and is 
 import json
 from collections.abc import Callable
 from concurrent.futures import Executor
-from functools import partial
 from typing import Literal
 
 import torch
@@ -15,8 +14,9 @@ from scipy.linalg import eigh
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from ..banks import Bank, gram_rows, in_order, row_blocks
+from ..banks import Bank
 from ..direction import Direction, DirectionSet, factors_of, spreads_of
+from .gram import centred_gram, project
 
 SPARE_COMPONENTS = 8
 """Further components computed per timestep, so that one which falls out of the first k is still followed."""
@@ -90,7 +90,7 @@ def _per_timestep(
         gram, factors = _gram(bank, step, spreads, executor)
         total = gram.trace()
         values, vectors = _leading(gram, k, spare)
-        components = _project(bank, step, vectors / values.sqrt(), factors, executor)
+        components = project(bank, step, vectors / values.sqrt(), factors, executor)
         if neighbour is None:
             chosen, signs = torch.arange(k), _largest_positive(components[:k])
         else:
@@ -117,7 +117,7 @@ def _whole_trajectory(
     del gram
     _, vectors = _leading(whole, k, k)
     for step in range(steps):
-        deltas[:, step] = _project(bank, step, vectors, factors[step], executor) / (len(bank) - 1) ** 0.5
+        deltas[:, step] = project(bank, step, vectors, factors[step], executor) / (len(bank) - 1) ** 0.5
         on_progress(steps + step + 1, 2 * steps)
     deltas *= _largest_positive(deltas.flatten(1)).float().reshape(-1, 1, 1)
     spectrum = deltas.double().square().sum(2) * (len(bank) - 1) / totals
@@ -138,17 +138,12 @@ def _by_site(bank: Bank, deltas: Tensor, spreads: dict[str, Tensor]) -> dict[str
     return {site: (part * (spreads[site] / first).unsqueeze(1)).reshape(-1, *shape) for (site, shape), part in parts}
 
 
-def _centred(bank: Bank, site: str, step: int, channels: slice) -> Tensor:
-    h = bank.h(site, step, channels).flatten(1)
-    return h - h.mean(0)
-
-
 def _gram(
     bank: Bank, step: int, spreads: dict[str, Tensor], executor: Executor | None
 ) -> tuple[Tensor, dict[str, float]]:
     """`(n, n)` float64: inner products of the centred trajectories at one step, on and below the diagonal, all sites in
     one measure; and the factors that put them there. Fills in the step's `spreads`."""
-    grams = {site: _gram_at(bank, site, step, executor) for site in bank.shapes}
+    grams = {site: centred_gram(bank, site, step, executor) for site in bank.shapes}
     here = spreads_of(grams)
     for site, spread in here.items():
         spreads[site][step] = spread
@@ -157,25 +152,6 @@ def _gram(
     for site in others:
         grams[whole] += factors[site] ** 2 * grams.pop(site)
     return grams[whole], factors
-
-
-def _gram_at(bank: Bank, site: str, step: int, executor: Executor | None) -> Tensor:
-    blocks = row_blocks(len(bank), executor)
-    parts = in_order(partial(_gram_rows, bank, site, step), blocks, executor)
-    if executor is None:
-        return next(parts)
-    gram = torch.zeros(len(bank), len(bank), dtype=torch.float64)
-    for (first, last), part in zip(blocks, parts, strict=True):
-        gram[first:last, :last] = part
-    return gram
-
-
-def _gram_rows(bank: Bank, site: str, step: int, block: tuple[int, int]) -> Tensor:
-    """Rows of a Gram matrix, see `gram_rows`."""
-    return sum(
-        (gram_rows(_centred(bank, site, step, channels), block) for channels in bank.slices(site)),
-        torch.zeros((), dtype=torch.float64),
-    )
 
 
 def _leading(gram: Tensor, k: int, at_most: int) -> tuple[Tensor, Tensor]:
@@ -194,19 +170,6 @@ def _leading(gram: Tensor, k: int, at_most: int) -> tuple[Tensor, Tensor]:
             "whose pictures differ."
         )
     return torch.from_numpy(values).flip(0)[:rank], torch.from_numpy(vectors).flip(1)[:, :rank]
-
-
-def _project(bank: Bank, step: int, weights: Tensor, factors: dict[str, float], executor: Executor | None) -> Tensor:
-    """`weights (n, k)` transposed times the centred trajectories at one step: `(k, d)` float32, all sites in one
-    measure."""
-    slices = [(site, channels) for site in bank.shapes for channels in bank.slices(site)]
-    parts = in_order(partial(_projected, bank, step, weights.T.float()), slices, executor)
-    return torch.cat([factors[site] * part for (site, _), part in zip(slices, parts, strict=True)], dim=1)
-
-
-def _projected(bank: Bank, step: int, weights: Tensor, piece: tuple[str, slice]) -> Tensor:
-    site, channels = piece
-    return weights @ _centred(bank, site, step, channels)
 
 
 def _largest_positive(components: Tensor) -> Tensor:

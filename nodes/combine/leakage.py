@@ -11,6 +11,7 @@ from torch import Tensor
 from ...directions import Direction, Leakage, change, orthogonalise
 from ..host import Progress, inject, sample, seed_range, single_latent
 from ..ui import (
+    ANY_SAMPLER,
     BATCH_SIZE,
     CATEGORY,
     CFG,
@@ -45,7 +46,7 @@ class HSpaceLeakage(io.ComfyNode):
                 io.Model.Input("model", tooltip="The model the directions were found in."),
                 POSITIVE,
                 NEGATIVE,
-                io.Sampler.Input("sampler", tooltip="Any sampler."),
+                ANY_SAMPLER,
                 io.Sigmas.Input("sigmas", tooltip="The schedule. 10 steps are enough."),
                 EMPTY_LATENT,
                 VAE,

@@ -12,18 +12,22 @@ from ..host import (
     bank_folder,
     chosen_sites,
     conditioning,
-    named,
     read_checkpoint,
     sampling_recipe,
     single_latent,
     source_of,
 )
 from ..ui import (
+    ANY_SAMPLER,
     CATEGORY,
     CFG,
+    CLIP,
     EMPTY_LATENT,
     FEW_STEPS,
+    NAME,
+    NEGATIVE_OF_ALL,
     PROMPTED_UNET,
+    SCENES,
     SITES,
     HSpaceDirection,
     first_seed_input,
@@ -48,17 +52,11 @@ class HSpaceLearnFromWords(io.ComfyNode):
             search_aliases=["concept slider", "train", "type a slider", "lora slider", "text direction", "optimise"],
             inputs=[
                 PROMPTED_UNET,
-                io.Clip.Input("clip", tooltip="The text encoder, as for CLIP Text Encode."),
-                io.Sampler.Input("sampler", tooltip="Any sampler."),
+                CLIP,
+                ANY_SAMPLER,
                 FEW_STEPS,
                 EMPTY_LATENT,
-                io.String.Input(
-                    "scenes",
-                    multiline=True,
-                    default="portrait of a {smiling|frowning} person",
-                    tooltip="A prompt in each line, with what is to come and, behind the bar, its opposite. Pictures "
-                    "take the lines in turn: one works, three to ten that differ in everything else are better.",
-                ),
+                SCENES,
                 io.String.Input(
                     "keep",
                     multiline=True,
@@ -66,8 +64,8 @@ class HSpaceLearnFromWords(io.ComfyNode):
                     tooltip="What is to stay, in the same way, a line for each, such as {glasses|no glasses}: prompts "
                     "say one side or the other, so that words can't bring it along. Empty keeps nothing in particular.",
                 ),
-                io.String.Input("negative", default="", tooltip="The negative prompt of all. Not used at cfg 1."),
-                io.String.Input("name", default="my direction", tooltip="Name of the direction and its file."),
+                NEGATIVE_OF_ALL,
+                NAME,
                 io.Int.Input(
                     "rounds",
                     default=3,
@@ -120,11 +118,8 @@ class HSpaceLearnFromWords(io.ComfyNode):
         file = bank_folder(name, json.dumps(recipe, sort_keys=True)) / "learning.safetensors"
         state = read_checkpoint(file, rounds)
         load_models_gpu([model])
-        trainer = SliderTrainer(
-            model, prompts_of, encoded(negative), run, cfg, first_seed, batch_size, rounds, sites
-        )  # fmt: skip
-        with named(file):
-            learnt = trainer.started(state)
+        trainer = SliderTrainer(model, prompts_of, encoded(negative), run, cfg, first_seed, batch_size, rounds, sites)
+        learnt = trainer.started(state, file)
         while len(learnt.losses) < rounds:
             trainer.train_round(learnt)
             write_whole(learnt.state_dict(), file, {"recipe": json.dumps(recipe)})

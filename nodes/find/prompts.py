@@ -4,6 +4,7 @@ from comfy_api.latest import io
 
 from ..host import chosen_sites, find_slider, seed_range
 from ..ui import (
+    ANY_SAMPLER,
     BATCH_SIZE,
     BRANCH,
     CATEGORY,
@@ -38,7 +39,7 @@ class HSpaceFindFromPrompts(io.ComfyNode):
                 WITH_IT,
                 WITHOUT_IT,
                 NEGATIVE_OF_BOTH,
-                io.Sampler.Input("sampler", tooltip="Any sampler."),
+                ANY_SAMPLER,
                 FEW_STEPS,
                 EMPTY_LATENT,
                 io.String.Input(

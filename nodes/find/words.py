@@ -4,13 +4,18 @@ from comfy_api.latest import io
 
 from ..host import chosen_sites, conditioning, find_slider, seed_range
 from ..ui import (
+    ANY_SAMPLER,
     BATCH_SIZE,
     BRANCH,
     CATEGORY,
     CFG,
+    CLIP,
     EMPTY_LATENT,
     FEW_STEPS,
+    NAME,
+    NEGATIVE_OF_ALL,
     PROMPTED_UNET,
+    SCENES,
     SITES,
     answer,
     finder_outputs,
@@ -33,19 +38,13 @@ class HSpaceFindFromWords(io.ComfyNode):
             search_aliases=["type a slider", "prompt pair", "text direction", "concept", "slider", "words"],
             inputs=[
                 PROMPTED_UNET,
-                io.Clip.Input("clip", tooltip="The text encoder, as for CLIP Text Encode."),
-                io.Sampler.Input("sampler", tooltip="Any sampler."),
+                CLIP,
+                ANY_SAMPLER,
                 FEW_STEPS,
                 EMPTY_LATENT,
-                io.String.Input(
-                    "scenes",
-                    multiline=True,
-                    default="portrait of a {smiling|frowning} person",
-                    tooltip="A prompt in each line, with what is to come and, behind the bar, its opposite. One line "
-                    "works; three to ten that differ in everything else leave less that changes by the way.",
-                ),
-                io.String.Input("negative", default="", tooltip="The negative prompt of all. Not used at cfg 1."),
-                io.String.Input("name", default="my direction", tooltip="Name of the direction and its file."),
+                SCENES,
+                NEGATIVE_OF_ALL,
+                NAME,
                 io.Int.Input(
                     "count", default=50, min=1, max=100000, tooltip="Seeds, dealt out among the scenes. 20 to 200."
                 ),

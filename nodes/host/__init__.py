@@ -43,7 +43,7 @@ from .sampling import sample, seed_range, single_latent
 from .sites import chosen_site, chosen_sites, levels_of, model_family, require_bottleneck, sites_of
 from .slider_trainer import SliderTrainer
 from .split_passes import visit_at_sigmas, visit_steps
-from .trainer import Trainer, named, read_checkpoint, start_learner
+from .trainer import Trainer, read_checkpoint, start_learner
 
 __all__ = [
     "CONSTANT",
@@ -85,7 +85,6 @@ __all__ = [
     "load_prompted_faces",
     "model_digest",
     "model_family",
-    "named",
     "model_folder",
     "model_folders",
     "no_noise",

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from .progress import Progress
 from .recorder import record
 from .sampling import sample, sample_guided
 from .slider_lesson import Lesson, Prompts, Teacher, together
+from .trainer import named
 
 SHOWN = 8
 """Pictures in which it is measured how far a direction goes."""
@@ -70,25 +72,25 @@ class SliderTrainer:
         scales = {site: float(h.float().std()) for site, h in self.seen[1].items()}
         return SiteVector(shapes, scales)
 
-    def started(self, state: Mapping[str, Tensor]) -> Learnt:
-        """What the state of an earlier learning holds; nothing learnt without one."""
+    def started(self, state: Mapping[str, Tensor], file: Path) -> Learnt:
+        """What the state of an earlier learning holds, which is from `file`; nothing learnt without one."""
         steps, length = len(self.run["sigmas"]) - 1, len(self.vector)
         if not state:
             return Learnt([torch.zeros(length) for _ in range(steps)], [])
-        rows = state["learnt"]
-        if rows.shape != (steps, length) or not rows.isfinite().all():
-            raise ValueError(f"got other numbers than the {length} finite ones of each of {steps} steps")
-        return Learnt(list(rows), state["losses"].tolist())
+        with named(file):
+            rows = state["learnt"]
+            if rows.shape != (steps, length) or not rows.isfinite().all():
+                raise ValueError(f"got other numbers than the {length} finite ones of each of {steps} steps")
+            return Learnt(list(rows), state["losses"].tolist())
 
-    def train_round(self, learnt: Learnt) -> Tensor:
-        """Finished latents `(n, ...)` of the next round's pictures, with the direction on."""
+    def train_round(self, learnt: Learnt) -> None:
+        """Learn from the next round's pictures, which are sampled with the direction on."""
         number = len(learnt.losses)
         numbers = range(number * self.batch_size, (number + 1) * self.batch_size)
         teacher = Teacher(self.vector, learnt.rows, 1 / (number + 1), self.cfg / 2)
         lesson = Lesson(self.model, self._prompts(numbers), self.cfg, self.run["sigmas"], teacher)
-        edited = sample_guided(lesson, **self.run, seeds=self._seeds(numbers), on_step=self.progress)
+        sample_guided(lesson, **self.run, seeds=self._seeds(numbers), on_step=self.progress)
         learnt.losses.append(sum(teacher.losses) / len(teacher.losses))
-        return edited
 
     def direction(self, learnt: Learnt, **words) -> Direction:
         """What has been learnt."""

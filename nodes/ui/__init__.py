@@ -2,6 +2,7 @@
 
 from .found import answer, finder_outputs, usable_words
 from .inputs import (
+    ANY_SAMPLER,
     APPLY_TO,
     BATCH_SIZE,
     BRANCH,
@@ -14,10 +15,13 @@ from .inputs import (
     FEW_STEPS,
     FIT,
     MASK,
+    NAME,
     NEGATIVE,
+    NEGATIVE_OF_ALL,
     NEGATIVE_OF_BOTH,
     POSITIVE,
     PROMPTED_UNET,
+    SCENES,
     SITE,
     SITES,
     SPAN,
@@ -61,6 +65,11 @@ from .types import (
 )
 
 __all__ = [
+    "ANY_SAMPLER",
+    "CLIP",
+    "NAME",
+    "NEGATIVE_OF_ALL",
+    "SCENES",
     "APPLY_TO",
     "BATCH_SIZE",
     "BRANCH",

@@ -13,6 +13,17 @@ WITH_IT = io.Conditioning.Input("positive", tooltip='A prompt with it, such as "
 WITHOUT_IT = io.Conditioning.Input("opposite", tooltip='The same prompt without it: "photo of a serious person".')
 NEGATIVE_OF_BOTH = io.Conditioning.Input("negative", tooltip="The negative prompt of both. Not used at cfg 1.")
 FEW_STEPS = io.Sigmas.Input("sigmas", tooltip="The schedule. 10 to 25 steps are enough.")
+CLIP = io.Clip.Input("clip", tooltip="The text encoder, as for CLIP Text Encode.")
+ANY_SAMPLER = io.Sampler.Input("sampler", tooltip="Any sampler.")
+SCENES = io.String.Input(
+    "scenes",
+    multiline=True,
+    default="portrait of a {smiling|frowning} person",
+    tooltip="A prompt in each line, with what is to come and, behind the bar, its opposite. One line works; three to "
+    "ten that differ in everything else leave less that changes by the way.",
+)
+NEGATIVE_OF_ALL = io.String.Input("negative", default="", tooltip="The negative prompt of all. Not used at cfg 1.")
+NAME = io.String.Input("name", default="my direction", tooltip="Name of the direction and its file.")
 POSITIVE = io.Conditioning.Input("positive", tooltip="As for the sampler.")
 NEGATIVE = io.Conditioning.Input("negative", tooltip="As for the sampler. Not used at cfg 1.")
 EMPTY_LATENT = io.Latent.Input("latent", tooltip="One empty latent: gives the size of the pictures.")

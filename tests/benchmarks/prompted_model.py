@@ -152,7 +152,7 @@ class PromptedModel:
             trainer = trainers.SliderTrainer(
                 self.model, prompts_of, self.prompts([""]), run, cfg, 70_000, batch_size, rounds, sites or self.levels
             )
-            learnt = trainer.started({})
+            learnt = trainer.started({}, Path())
             while len(learnt.losses) < rounds:
                 trainer.train_round(learnt)
             source = self.host.source_of(self.model, self.empty, "positive")

@@ -10,7 +10,8 @@ from dying import square
 from planted import attributes, bank, scores
 
 from directions import find_components, find_from_examples, find_from_scores
-from directions.banks import in_order, row_blocks, work
+from directions.banks import in_order, work
+from directions.finders.gram import PIECE_ELEMENTS, ROWS, row_blocks
 
 FINDERS = {
     "components": lambda planted, executor: find_components(planted["bank"], 3, executor=executor),
@@ -80,7 +81,7 @@ def test_an_executor_changes_no_direction(planted, executor, finder):
 def test_blocks_cover_every_row_once_and_are_small(rows):
     blocks = row_blocks(rows, ThreadPoolExecutor(1))
     assert [row for first, last in blocks for row in range(first, last)] == list(range(rows))
-    assert max((last - first) * last for first, last in blocks) <= work.PIECE_ELEMENTS + 2 * work.ROWS * rows
+    assert max((last - first) * last for first, last in blocks) <= PIECE_ELEMENTS + 2 * ROWS * rows
 
 
 def test_results_come_in_order_and_few_wait():
