@@ -26,6 +26,7 @@ from .inputs import (
     SITES,
     SPAN,
     STRENGTH,
+    TEXT_ENCODER,
     UNET,
     VAE,
     WITH_IT,
@@ -67,6 +68,7 @@ from .types import (
 __all__ = [
     "ANY_SAMPLER",
     "CLIP",
+    "TEXT_ENCODER",
     "NAME",
     "NEGATIVE_OF_ALL",
     "SCENES",
@@ -75,7 +77,6 @@ __all__ = [
     "BRANCH",
     "CATEGORY",
     "CFG",
-    "CLIP",
     "CLIP_VISION",
     "CURVE",
     "DECODE_SIZE",

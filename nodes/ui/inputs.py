@@ -13,7 +13,7 @@ WITH_IT = io.Conditioning.Input("positive", tooltip='A prompt with it, such as "
 WITHOUT_IT = io.Conditioning.Input("opposite", tooltip='The same prompt without it: "photo of a serious person".')
 NEGATIVE_OF_BOTH = io.Conditioning.Input("negative", tooltip="The negative prompt of both. Not used at cfg 1.")
 FEW_STEPS = io.Sigmas.Input("sigmas", tooltip="The schedule. 10 to 25 steps are enough.")
-CLIP = io.Clip.Input("clip", tooltip="The text encoder, as for CLIP Text Encode.")
+TEXT_ENCODER = io.Clip.Input("clip", tooltip="The text encoder, as for CLIP Text Encode.")
 ANY_SAMPLER = io.Sampler.Input("sampler", tooltip="Any sampler.")
 SCENES = io.String.Input(
     "scenes",
