@@ -54,9 +54,9 @@ class Bench:
         """Random prompts that don't mention the attribute, and their seeds."""
         return prompts(SEEDS, seed=21, without=attribute), range(40_000, 40_000 + SEEDS)
 
-    def drawn(self, attribute: str, **settings) -> Tensor:
+    def drawn(self, attribute: str, count: int = SEEDS, **settings) -> Tensor:
         texts, seeds = self.fresh(attribute)
-        return self.draw(texts, seeds, **settings)
+        return self.draw(texts[:count], seeds[:count], **settings)
 
     @cached_property
     def scored(self) -> tuple:

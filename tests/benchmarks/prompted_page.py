@@ -26,6 +26,11 @@ def write_page() -> None:
     tables = {
         "<!-- peers -->": dials(results, PEERS, cost=True),
         "<!-- sites -->": dials(results, SITES),
+        "<!-- settings -->": settings(results),
+        "<!-- independent -->": independent(results),
+        "<!-- stacked -->": stacked(results),
+        "<!-- components -->": components(results),
+        "<!-- inverted -->": inverted(results),
         "<!-- finders -->": finders(results),
         "<!-- real -->": real(results),
     }
@@ -42,7 +47,7 @@ def dials(results: Mapping[str, dict], kind: str, cost: bool = False) -> str:
             attribute, _, method = name.removeprefix(kind).partition(", ")
             cells.setdefault(method, {})[attribute] = each
     attributes = list(dict.fromkeys(attribute for row in cells.values() for attribute in row))
-    rows = [["what moves it", *(name.replace("_", " ") for name in attributes), *(["seconds", "kB"] if cost else [])]]
+    rows = [["what moves it", *map(_words, attributes), *(["seconds", "kB"] if cost else [])]]
     for method, found in cells.items():
         rows.append([method, *(_cell(found[name]) if name in found else "" for name in attributes)])
         if cost:
@@ -57,13 +62,53 @@ def _cell(found: Mapping[str, float]) -> str:
     return f"{found['reach']:.2f}{at_one}"
 
 
+def settings(results: Mapping[str, dict]) -> str:
+    """A row for each setting, a column for each attribute."""
+    found = {name.rpartition(", ")[2]: each for name, each in results.items() if name.startswith(f"{LEVELS}other")}
+    named = list(next(iter(found.values()), {}))
+    rows = [[setting, *(f"{each[setting]:+.2f}" for each in found.values())] for setting in named]
+    return _table([["drawn", *map(_words, found)], *rows])
+
+
+def independent(results: Mapping[str, dict]) -> str:
+    rows = [["direction of", "itself, others: before", "after", "of the others stays"]]
+    for attribute, each in results.get(f"{LEVELS}made independent", {}).items():
+        pairs = [f"{each[when]['on']:+.2f}, {each[when]['off']:.3f}" for when in ("before", "after")]
+        share = each["after"]["off"] / each["before"]["off"]
+        rows.append([_words(attribute), *pairs, f"{share:.0%}"])
+    return _table(rows)
+
+
+def stacked(results: Mapping[str, dict]) -> str:
+    shares = results.get(f"{LEVELS}stacked", {}).get("shares", {})
+    return ", ".join(f"{_words(attribute)} {share:.2f}" for attribute, share in shares.items())
+
+
+def components(results: Mapping[str, dict]) -> str:
+    from faces import ATTRIBUTES
+
+    rows = [["component", "moves most steadily", "Spearman", "sd for a strength of 1"]]
+    for number, each in enumerate(results.get(f"{LEVELS}components", {}).get("rows", []), 1):
+        slope = each["per unit"][ATTRIBUTES.index(each["attribute"])]
+        rows.append([f"{number}", _words(each["attribute"]), f"{each['spearman']:+.2f}", f"{slope:+.2f}"])
+    return _table(rows)
+
+
+def inverted(results: Mapping[str, dict]) -> str:
+    rows = [["slider of", "real pictures", "generated", "share"]]
+    for attribute, each in results.get(f"{LEVELS}real pictures", {}).items():
+        share = each["real"] / each["generated"]
+        rows.append([_words(attribute), f"{each['real']:+.2f}", f"{each['generated']:+.2f}", f"{share:.2f}"])
+    return _table(rows)
+
+
 def finders(results: Mapping[str, dict]) -> str:
     rows = [["found at the bottleneck by", "attribute", "strength 1", "strength 3"]]
     for name, each in results.items():
         if name.startswith(FINDERS):
             moved = each["moved"][each["attribute"]]
             sizes = [f"{value:+.2f}" for value in moved]
-            rows.append([name.removeprefix(FINDERS), each["attribute"].replace("_", " "), *sizes])
+            rows.append([name.removeprefix(FINDERS), _words(each["attribute"]), *sizes])
     return _table(rows)
 
 
@@ -76,6 +121,10 @@ def real(results: Mapping[str, dict]) -> str:
         came_back = each["info"].rpartition(" ")[2]
         rows.append([name, came_back, *(f"{value:+.2f}" for value in each["smile moved"].values())])
     return _table(rows)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _table(rows: list[list[str]]) -> str:

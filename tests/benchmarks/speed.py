@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -55,25 +55,34 @@ def test_a_step_with_an_injection_and_with_recording(pack, size):
     model.set_model_unet_function_wrapper(
         lambda apply, args: calls.append(1) or apply(args["input"], args["timestep"], **args["c"])
     )
+    latent = torch.randn(1, 4, side, side)
+    levels = host.chosen_sites(model, ["auto"])
+    watched, recorder = host.record(model, "positive", levels, grid=None)
+    step(watched, latent, width)
+    shapes = {site: tuple(h.shape[2:]) for site, h in recorder.trajectory()[1].items()}
+    calls.clear()
+    at_middle = {"middle": shapes["middle"]}
     variants = {
         "plain": model,
-        "injecting": host.inject(model, random_direction(pack, side // (8 if layout is FULL else 4)), [1.0]),
+        "injecting": host.inject(model, random_direction(pack, at_middle), [1.0]),
         "recording": host.record(model, "positive")[0],
+        f"injecting at {len(levels)} levels": host.inject(model, random_direction(pack, shapes), [1.0]),
+        f"recording at {len(levels)} levels": host.record(model, "positive", levels)[0],
+        f"recording at {len(levels)} levels, whole maps": host.record(model, "positive", levels, grid=None)[0],
     }
-    latent = torch.randn(1, 4, side, side)
     times = in_turn({name: lambda m=each: step(m, latent, width) for name, each in variants.items()}, pairs)
-    assert len(calls) == 3 * (pairs + 1)  # no UNet call more than plain sampling makes
-    for name in ("injecting", "recording"):
+    assert len(calls) == len(variants) * (pairs + 1)  # no UNet call more than plain sampling makes
+    for name in list(variants)[1:]:
         report(f"{name}, {size}", ratio(times, name, "plain"))
     del model, variants
     gc.collect()
 
 
-def random_direction(pack, side: int, steps: int = 20):
+def random_direction(pack, shapes: Mapping[str, tuple[int, int, int]], steps: int = 20):
     directions = importlib.import_module(f"{pack.__name__}.directions")
     return directions.Direction(
-        deltas={"middle": torch.randn(steps, 1280, side, side)}, timesteps=torch.linspace(999, 0, steps),
-        name="d", method="random", unit="one", recipe="{}",
+        deltas={site: torch.randn(steps, *shape) for site, shape in shapes.items()},
+        timesteps=torch.linspace(999, 0, steps), name="d", method="random", unit="one", recipe="{}",
         source=directions.Source("SD15", "0", "positive", (256, 256)),
     )  # fmt: skip
 
@@ -141,7 +150,7 @@ def test_files_of_directions(pack, tmp_path):
     directions = importlib.import_module(f"{pack.__name__}.directions")
     for size, side in (("SD 1.5, 512 px, 20 timesteps", 8), ("SDXL, 1024 px, 20 timesteps", 32)):
         path = tmp_path / "d.safetensors"
-        direction = random_direction(pack, side)
+        direction = random_direction(pack, {"middle": (1280, side, side)})
         directions.save_direction(direction, path)
         loading = in_turn({"load": lambda path=path: directions.load_direction(path)}, 5)["load"]
         report(f"file, {size}", {"MB": path.stat().st_size / 1e6, "seconds to load": statistics.median(loading)})

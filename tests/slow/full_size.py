@@ -28,7 +28,8 @@ if __name__ == "__main__":
     sys.path += [str(ROOT / "tests"), str(ROOT / "tests" / "benchmarks")]
     import conftest
 
-from models import core_sample, sigmas  # noqa: E402, the path comes first
+from demo_faces import node_classes  # noqa: E402, the path comes first
+from models import core_sample, sigmas  # noqa: E402
 from results import known, remember  # noqa: E402
 from slow.checkpoints import LAYOUTS, unet_parameters, write_checkpoint  # noqa: E402
 
@@ -55,6 +56,8 @@ PARTS = {
     "Sample Bank": "Sample Bank, 2 pictures",
     "Find Directions (PCA)": "PCA",
     "Inject Direction": "Inject, 2 pictures",
+    "Find Direction (Prompts)": "slider, 2 pairs",
+    "Learn Direction (Words)": "learn, a round of 2",
     "Find Directions (Jacobian)": "Jacobian, k = 1",
     "Sweep Directions": "Sweep, 3 pictures",
     "Invert Image": "Invert, sample twice",
@@ -82,11 +85,12 @@ class FullSize:
     """One model and what is made with it, part by part."""
 
     def __init__(self, pack, layout: str, dtype: str):
+        self.pack = pack
         self.layout, self.dtype, self.case = layout, dtype, f"{layout}, {dtype}"
-        self.node = lambda file, name: getattr(importlib.import_module(f"{pack.__name__}.nodes.{file}"), name).execute
+        self.node = lambda name: getattr(node_classes(pack), name).execute
         self.figures: dict = {"parameters": unet_parameters(layout), "pixels": PIXELS, "steps": STEPS}
         width, pooled = LAYOUTS[layout]["context_dim"], LAYOUTS[layout]["adm_in_channels"] is not None
-        self.positive, self.negative = (prompt(seed, width, pooled) for seed in (1, 2))
+        self.positive, self.negative, self.opposite = (prompt(seed, width, pooled) for seed in (1, 2, 3))
         self.latent = {"samples": torch.zeros(1, 4, PIXELS // 8, PIXELS // 8)}
 
     @contextmanager
@@ -106,6 +110,8 @@ class FullSize:
             self.record()
             self.find_components()
             self.inject()
+            self.find_slider()
+            self.learn()
             self.find_jacobian()
             self.sweep()
             self.invert()
@@ -135,13 +141,16 @@ class FullSize:
         self.figures |= {"family": type(base.model_config).__name__, "kind": base.model_type.name}
 
     @property
-    def settings(self) -> dict:
+    def run_settings(self) -> tuple:
         import comfy.samplers
 
-        return {
-            "positive": self.positive, "negative": self.negative, "sampler": comfy.samplers.sampler_object("euler"),
-            "sigmas": self.sigmas, "latent": self.latent, "cfg": CFG,
-        }  # fmt: skip
+        return comfy.samplers.sampler_object("euler"), self.sigmas, self.latent
+
+    @property
+    def settings(self) -> dict:
+        names = "sampler", "sigmas", "latent"
+        run = dict(zip(names, self.run_settings, strict=True))
+        return {"positive": self.positive, "negative": self.negative, "cfg": CFG} | run
 
     def sampled(self, model):
         """The picture of the first seed, by core's SamplerCustom."""
@@ -150,23 +159,21 @@ class FullSize:
 
     def record(self) -> None:
         with self.part("Sample Bank"):
-            self.bank, *_ = self.node("record", "HSpaceSampleBank")(
+            self.bank, *_ = self.node("HSpaceSampleBank")(
                 self.model, **self.settings, name="full size", count=2, first_seed=SEED, batch_size=1, branch="positive"
             ).result
         self.plain = self.bank.latents()[:1]
         assert self.plain.isfinite().all() and self.plain.std() > 0.1
-        self.figures["h"] = self.bank.shapes["middle"]
+        self.figures["sites"] = {site: list(shape) for site, shape in self.bank.shapes.items()}
 
     def find_components(self) -> None:
         with self.part("Find Directions (PCA)"):
-            (found,) = self.node("find", "HSpaceFindPCA")(self.bank, 1, "each timestep").result
-            (self.direction,) = self.node("find", "HSpacePickDirection")(found, 1, "first", False).result
+            (found,) = self.node("HSpaceFindPCA")(self.bank, 1, "each timestep").result
+            (self.direction,) = self.node("HSpacePickDirection")(found, 1, "first", False).result
         assert self.direction.deltas["middle"].isfinite().all() and self.direction.deltas["middle"].norm() > 0
 
     def injected(self, direction, strength: float):
-        (model,) = self.node("inject", "HSpaceInject")(
-            self.model, direction, strength, 0.0, 1.0, "both", "resize"
-        ).result
+        (model,) = self.node("HSpaceInject")(self.model, direction, strength, 0.0, 1.0, "both", "resize").result
         return model
 
     def inject(self) -> None:
@@ -179,10 +186,34 @@ class FullSize:
         with pytest.raises(ValueError, match="was found in another kind of model"):
             self.injected(replace(self.direction, source=source), 1.0)
 
+    def find_slider(self) -> None:
+        """From two pairs, and what strength 1 of it is."""
+        with self.part("Find Direction (Prompts)"):
+            slider, *_ = self.node("HSpaceFindFromPrompts")(
+                self.model, self.positive, self.opposite, self.negative, *self.run_settings, name="full size", count=2,
+                first_seed=SEED, batch_size=1, cfg=CFG, branch="positive",
+            ).result  # fmt: skip
+        assert set(slider.sites) == set(self.bank.shapes)
+        on = self.sampled(self.injected(slider, 1.0))
+        assert on.isfinite().all() and not torch.allclose(on, self.plain, atol=1e-3)
+
+    def learn(self) -> None:
+        """One round by least squares at every level, from two pictures."""
+        host = importlib.import_module(f"{self.pack.__name__}.nodes.host")
+        sampler, schedule, latent = self.run_settings
+        trainer = host.SliderTrainer(
+            self.model, lambda number: (self.negative, self.positive, self.opposite), self.negative,
+            dict(sampler=sampler, sigmas=schedule, latent=latent), CFG, SEED, 2, 1, tuple(self.bank.shapes),
+        )  # fmt: skip
+        with self.part("Learn Direction (Words)"):
+            learnt = trainer.started({}, Path())
+            trainer.train_round(learnt)
+        assert all(row.isfinite().all() and row.any() for row in learnt.rows)
+
     def find_jacobian(self) -> None:
         settings = self.settings
         with self.part("Find Directions (Jacobian)"):
-            found, latent, info = self.node("jacobian", "HSpaceFindJacobian")(
+            found, latent, info = self.node("HSpaceFindJacobian")(
                 self.model, **settings, seed=SEED, percents="0.5", count=1, protect_outside=0, branch="positive"
             ).result
         assert torch.equal(latent["samples"], self.plain)
@@ -193,7 +224,7 @@ class FullSize:
 
     def sweep(self) -> None:
         with self.part("Sweep Direction"):
-            _, pictures, _ = self.node("sweep", "HSpaceSweep")(
+            _, pictures, _ = self.node("HSpaceSweep")(
                 self.model, **self.settings, vae=self.vae, direction=self.direction, strengths="-1, 0, 1", rows=1,
                 first_seed=SEED, batch_size=1, picture_size=128, start_percent=0.0, end_percent=1.0, apply_to="both",
                 fit="resize",
@@ -206,7 +237,7 @@ class FullSize:
         draw = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(7))
         picture = torch.nn.functional.interpolate(draw, size=self.latent["samples"].shape[2:], mode="bilinear")
         with self.part("Invert Image"):
-            found = self.node("invert", "HSpaceInvertImage")(
+            found = self.node("HSpaceInvertImage")(
                 self.model, self.positive, self.negative, {"samples": picture}, self.sigmas, "edit-friendly DDPM", 0,
                 SEED, "full size", 1, CFG, "positive",
             ).result  # fmt: skip
@@ -234,16 +265,16 @@ def prompt(seed: int, width: int, pooled: bool) -> list:
 
 def page(results: dict) -> str:
     """The figures as Markdown, models down and parts across: seconds and peak GiB."""
-    rows = [["model", "weights", "family", "h", *PARTS.values(), "singular vectors", ERROR]]
+    rows = [["model", "weights", "family", "sites", *PARTS.values(), "singular vectors", ERROR]]
     rows.append(["---"] * len(rows[0]))
     for case, figures in sorted(results.items(), key=lambda entry: place(entry[0])):
         layout, _, dtype = case.rpartition(", ")
-        h = "x".join(map(str, figures.get("h", ())))
+        sites = ", ".join(f"{site} {'x'.join(map(str, shape))}" for site, shape in figures.get("sites", {}).items())
         parts = [cell(figures.get(part)) for part in PARTS]
         error = f"{figures[ERROR]:.0e}" if ERROR in figures else ""
         found = figures.get("Jacobian", "").partition("; ")[2]
         name = f"{layout} ({figures['parameters'] / 1e9:.2f} billion)"
-        rows.append([name, dtype, figures.get("family", ""), h, *parts, found, error])
+        rows.append([name, dtype, figures.get("family", ""), sites, *parts, found, error])
     missing = [f"{layout} {dtype}" for layout, dtype in CASES if not measured(results, layout, dtype)]
     note = f"\nNot measured to the end yet: {', '.join(missing)}.\n" if missing else ""
     return HEAD + "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n" + note
@@ -276,6 +307,8 @@ part works at this size and in these dtypes and what it takes, and nothing about
   strength 1 changes it; a direction of another family is refused; an inverted picture comes back to {BOUND:g} or less.
 - Cells are seconds and peak memory in GiB, weights included. While it loads, the file's own pages count too: the system
   takes those back. Times are of one run on a machine with other work: take them as the order of size.
+- Sites are *auto*: every level of the decoder, and for the Jacobian the first above the bottleneck. Their sizes are as
+  a bank keeps them.
 
 """
 
