@@ -6,6 +6,7 @@ from .direction import MIDDLE, Direction, DirectionSet, Source, Space
 from .files import brief, load_direction, opened, parsed, safe_path, save_direction, stays_inside, write_whole
 from .finders import (
     HALVES,
+    HOLD,
     FoundDirection,
     Jacobian,
     Learner,
@@ -14,9 +15,11 @@ from .finders import (
     Triplets,
     clear_norm,
     clip_directional_loss,
+    drift,
     find_components,
     find_from_examples,
     find_from_scores,
+    larger,
     leading_triplets,
     least_squares_step,
     minibatch,
@@ -40,6 +43,7 @@ from .schedule import percent
 
 __all__ = [
     "HALVES",
+    "HOLD",
     "MIDDLE",
     "Bank",
     "Direction",
@@ -61,11 +65,13 @@ __all__ = [
     "clip_directional_loss",
     "combine",
     "cosines",
+    "drift",
     "find_components",
     "find_from_examples",
     "find_from_scores",
     "gone_along",
     "gone_aside",
+    "larger",
     "layout",
     "leading_triplets",
     "least_squares_step",

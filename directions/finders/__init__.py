@@ -1,5 +1,6 @@
 """Finders: from a bank, from scores, from one picture's Jacobian, or under an objective."""
 
+from .drift import HOLD, drift, larger
 from .jacobian import Jacobian, Triplets, clear_norm, leading_triplets
 from .learner import Learner, clip_directional_loss, minibatch, score_shift_loss
 from .pairs import HALVES, PairSums
@@ -9,6 +10,7 @@ from .word_lesson import SiteVector, least_squares_step
 
 __all__ = [
     "HALVES",
+    "HOLD",
     "FoundDirection",
     "Jacobian",
     "Learner",
@@ -17,9 +19,11 @@ __all__ = [
     "Triplets",
     "clear_norm",
     "clip_directional_loss",
+    "drift",
     "find_components",
     "find_from_examples",
     "find_from_scores",
+    "larger",
     "leading_triplets",
     "least_squares_step",
     "minibatch",

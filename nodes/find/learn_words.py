@@ -61,8 +61,9 @@ class HSpaceLearnFromWords(io.ComfyNode):
                     "keep",
                     multiline=True,
                     default="",
-                    tooltip="What is to stay, in the same way, a line for each, such as {glasses|no glasses}: prompts "
-                    "say one side or the other, so that words can't bring it along. Empty keeps nothing in particular.",
+                    tooltip="What is to stay, in the same way, a line for each, such as {glasses|no glasses}: what the "
+                    "direction brings along of it is taken back. Leave it out of scenes; batch_size has to be even. "
+                    "Empty keeps nothing in particular.",
                 ),
                 NEGATIVE_OF_ALL,
                 NAME,
@@ -102,11 +103,16 @@ class HSpaceLearnFromWords(io.ComfyNode):
     ):  # fmt: skip
         name, latent, sites = name.strip(), single_latent(model, latent), chosen_sites(model, parse_names(sites))
         told = parse_scenes(scenes), parse_scenes(keep) if keep.strip() else []
+        if told[1] and batch_size % 2:
+            raise ValueError(
+                f"Keeping something compares the pictures of a pair: got a batch_size of {batch_size}, wanted an even "
+                "number."
+            )
         encoded = cache(partial(conditioning, clip))
 
         def prompts_of(number: int):
             prompts = lesson_prompts(*told, number)
-            return encoded(prompts.neutral), encoded(prompts.having), encoded(prompts.lacking)
+            return [encoded(text) for text in (prompts.neutral, prompts.having, prompts.lacking, *prompts.kept)]
 
         run = dict(sampler=sampler, sigmas=sigmas, latent=latent)
         given = dict(positive=prompts_of(0)[0], negative=encoded(negative), cfg=cfg, **run, branch="positive")

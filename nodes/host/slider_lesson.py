@@ -14,13 +14,13 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ...directions import SiteVector, least_squares_step
+from ...directions import HOLD, SiteVector, drift, larger, least_squares_step
 from .products import jacobian_of
 from .sites import decoder_block, wrapped
 from .split_unet import SplitUNet, split
 
-NEUTRAL, NEGATIVE, TOWARDS, AWAY = range(4)
-"""Places of the prompts in a call."""
+NEUTRAL, NEGATIVE, TOWARDS, AWAY, KEPT = range(5)
+"""Places of the prompts in a call; of what is kept both sides follow, one after another."""
 ITERATIONS = 5
 """Of least squares at each step."""
 
@@ -33,6 +33,9 @@ class Prompts:
     negative: list
     towards: list
     away: list
+    kept: Sequence[list] = ()
+    """Without the word, and with one side of a thing that is to stay, then with the other. Pictures of a pair have one
+    seed then."""
 
 
 def together(conditionings: Sequence[list]) -> list:
@@ -79,17 +82,23 @@ class Teacher:
 
     def __post_init__(self) -> None:
         self.losses: list[float] = []
+        self.largest: list[Tensor] = []
+        """What words for each thing kept have changed, at the step at which it was most: later it is settled."""
 
     @property
     def sites(self) -> tuple[str, ...]:
         return tuple(self.vector.shapes)
 
-    def teach(self, step: int, cut: SplitUNet, denoised, predicted: Sequence[Tensor]) -> Tensor:
+    def teach(self, step: int, cut: SplitUNet, denoised, predicted: Sequence[Tensor], guided: Tensor) -> Tensor:
         """What the direction adds to the prediction."""
         device = cut.h.device
         signs = torch.tensor([1.0, -1.0]).repeat(len(cut.h))[: len(cut.h)].reshape(-1, 1, 1, 1).to(device)
         wanted = self.eta * signs * (predicted[TOWARDS] - predicted[AWAY])
-        size = require_difference(wanted)
+        require_difference(wanted)
+        kept = [having - lacking for having, lacking in zip(predicted[KEPT::2], predicted[KEPT + 1 :: 2], strict=True)]
+        self.largest = list(map(larger, self.largest, kept)) if self.largest else kept
+        for now, most in zip(kept, self.largest, strict=True):
+            wanted = wanted - signs * HOLD * drift(guided, most) * now
 
         def effect(learnt: Tensor) -> Tensor:
             return denoised(edited_decode(cut, self.vector.deltas(learnt), signs)) - predicted[NEUTRAL]
@@ -97,7 +106,7 @@ class Teacher:
         now = self.learnt[step].to(device)
         with torch.no_grad():
             moved = effect(now)
-        self.losses.append(float((wanted - moved).square().mean() / size))
+        self.losses.append(float((wanted - moved).square().sum() / wanted.square().sum()))
         now = now * best_scale(moved, wanted)
         moved, jacobian = jacobian_of(effect, now)
         missing = wanted - moved
@@ -120,8 +129,8 @@ def best_scale(moved: Tensor, wanted: Tensor) -> float:
     return min(max(float((moved * wanted).sum()) / size, 0.0), 1.0) if size else 1.0
 
 
-def require_difference(wanted: Tensor) -> float:
-    """The mean square of what words change. `ValueError` unless that is a number above 0."""
+def require_difference(wanted: Tensor) -> None:
+    """`ValueError` unless the mean square of what words change is a number above 0."""
     size = float(wanted.square().mean())
     if not math.isfinite(size):
         raise ValueError("The model predicts NaN or infinity. Load it in a higher precision.")
@@ -130,7 +139,6 @@ def require_difference(wanted: Tensor) -> float:
             "The two words make no difference: got the same prediction with either, wanted another. Use words that "
             "the text encoder knows, and a cfg above 0."
         )
-    return size
 
 
 def edited_decode(cut: SplitUNet, deltas: Mapping[str, Tensor], signs: Tensor) -> Tensor:
@@ -153,6 +161,7 @@ class Lesson(comfy.samplers.CFGGuider):
             "negative": prompts.negative,
             "towards": prompts.towards,
             "away": prompts.away,
+            **{f"kept {number}": each for number, each in enumerate(prompts.kept)},
         })  # fmt: skip
         self.set_cfg(cfg)
         self.sigmas = sigmas[:-1].float().cpu()
@@ -162,11 +171,13 @@ class Lesson(comfy.samplers.CFGGuider):
         if self.cfg == 1:
             prompts[NEGATIVE] = None
         predicted = comfy.samplers.calc_cond_batch(self.inner_model, prompts, x, timestep, model_options)
+        guided = predicted[NEUTRAL]
+        if self.cfg != 1:
+            guided = predicted[NEGATIVE] + self.cfg * (guided - predicted[NEGATIVE])
         step = int((self.sigmas - float(timestep[0])).abs().argmin())
         with torch.inference_mode(False):
             given = x.clone(), timestep.clone()
             denoised = lambda out: self.inner_model.model_sampling.calculate_denoised(given[1], out.float(), given[0])  # noqa: E731
-            moved = self.teacher.teach(step, self.cut.split_unet, denoised, [each.clone() for each in predicted])
-        if self.cfg == 1:
-            return predicted[NEUTRAL] + moved
-        return predicted[NEGATIVE] + self.cfg * (predicted[NEUTRAL] - predicted[NEGATIVE]) + moved
+            plain = [each.clone() for each in predicted]
+            moved = self.teacher.teach(step, self.cut.split_unet, denoised, plain, guided.clone())
+        return guided + moved

@@ -19,8 +19,9 @@ from .trainer import named
 SHOWN = 8
 """Pictures in which it is measured how far a direction goes."""
 
-PromptsOf = Callable[[int], tuple[list, list, list]]
-"""Conditionings of a picture by its number: without the word, with it, with its opposite."""
+PromptsOf = Callable[[int], Sequence[list]]
+"""Conditionings of a picture by its number: without the word, with it, with its opposite, and either side of each thing
+that is kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,9 +88,10 @@ class SliderTrainer:
         """Learn from the next round's pictures, which are sampled with the direction on."""
         number = len(learnt.losses)
         numbers = range(number * self.batch_size, (number + 1) * self.batch_size)
-        teacher = Teacher(self.vector, learnt.rows, 1 / (number + 1), self.cfg / 2)
-        lesson = Lesson(self.model, self._prompts(numbers), self.cfg, self.run["sigmas"], teacher)
-        sample_guided(lesson, **self.run, seeds=self._seeds(numbers), on_step=self.progress)
+        prompts, teacher = self._prompts(numbers), Teacher(self.vector, learnt.rows, 1 / (number + 1), self.cfg / 2)
+        lesson = Lesson(self.model, prompts, self.cfg, self.run["sigmas"], teacher)
+        seeds = self._seeds(numbers, each=2 if prompts.kept else 1)
+        sample_guided(lesson, **self.run, seeds=seeds, on_step=self.progress)
         learnt.losses.append(sum(teacher.losses) / len(teacher.losses))
 
     def direction(self, learnt: Learnt, **words) -> Direction:
@@ -113,8 +115,8 @@ class SliderTrainer:
         return Calibration(self.model, *sides, progress).of(direction)
 
     def _prompts(self, numbers: Sequence[int]) -> Prompts:
-        neutral, towards, away = map(together, zip(*map(self.prompts_of, numbers), strict=True))
-        return Prompts(neutral, self.negative, towards, away)
+        neutral, towards, away, *kept = map(together, zip(*map(self.prompts_of, numbers), strict=True))
+        return Prompts(neutral, self.negative, towards, away, kept)
 
-    def _seeds(self, numbers: Sequence[int]) -> list[int]:
-        return [self.first_seed + number for number in numbers]
+    def _seeds(self, numbers: Sequence[int], each: int = 1) -> list[int]:
+        return [self.first_seed + number // each for number in numbers]

@@ -57,15 +57,29 @@ def parse_scenes(text: str) -> list[WordScene]:
     return scenes
 
 
-def lesson_prompts(scenes: Sequence[WordScene], kept: Sequence[WordScene], number: int) -> WordScene:
-    """What a picture is told by its number: one of the scenes, with either side of all that is kept behind it.
+class LessonPrompts(NamedTuple):
+    """What a picture of a lesson is told: its scene as it is, with the word, with its opposite.
+
+    `kept` has the scene with one side of each thing that is to stay, then with the other.
+    """
+
+    neutral: str
+    having: str
+    lacking: str
+    kept: tuple[str, ...]
+
+
+def lesson_prompts(scenes: Sequence[WordScene], kept: Sequence[WordScene], number: int) -> LessonPrompts:
+    """What a picture is told by its number: one of the scenes, the word with either side of all that is kept behind it.
 
     Two that follow each other are told the same. From pair to pair the scenes take turns, and from turn to turn the
     sides of what is kept, so that every combination comes as often as any other.
     """
     turn, place = divmod(number // 2, len(scenes))
+    scene, told = scenes[place], lambda *parts: ", ".join(filter(None, parts))
     sides = [(each.having, each.lacking)[turn >> bit & 1] for bit, each in enumerate(kept)]
-    return WordScene(*(", ".join(filter(None, (text, *sides))) for text in scenes[place]))
+    both = tuple(told(scene.neutral, side) for each in kept for side in (each.having, each.lacking))
+    return LessonPrompts(scene.neutral, told(scene.having, *sides), told(scene.lacking, *sides), both)
 
 
 def _scene(line: str) -> WordScene:

@@ -145,7 +145,8 @@ class PromptedModel:
 
         def prompts_of(number: int):
             prompts = ui.lesson_prompts(*told, number)
-            return tuple(self.prompts([text]) for text in (prompts.neutral, prompts.having, prompts.lacking))
+            told_each = prompts.neutral, prompts.having, prompts.lacking, *prompts.kept
+            return [self.prompts([text]) for text in told_each]
 
         run = dict(sampler=comfy.samplers.sampler_object("euler"), sigmas=self.sigmas(steps), latent=self.empty)
         with torch.inference_mode():

@@ -52,6 +52,13 @@ def test_the_opposite_words_teach_the_opposite_direction(teach):
     assert torch.cosine_similarity(forth.flatten(), back.flatten(), dim=0) < -0.5  # pictures have other noise
 
 
+def test_what_is_kept_changes_what_is_learnt_once_pictures_of_a_pair_differ(teach):
+    plain, kept = (torch.stack(teach(1, prompts=(1, 3, 4, *sides)).rows) for sides in ((5, 5), (5, 6)))
+    assert plain.isfinite().all()  # nothing to take back of what words do not change
+    assert torch.equal(plain[0], kept[0])
+    assert not torch.allclose(plain[1], kept[1], rtol=1e-3)
+
+
 def test_words_that_make_no_difference_are_refused(teach):
     with pytest.raises(ValueError, match="make no difference"):
         teach(1, prompts=(1, 3, 3))

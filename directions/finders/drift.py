@@ -1,0 +1,32 @@
+"""What a direction brings along that is to stay, measured while pictures are sampled with it and against it.
+
+Concept sliders (Gandikota et al., ECCV 2024, arXiv 2311.12092, Eq. 8) say what is to stay in the prompts of the words
+alone. That holds the words' difference, not the model's own beliefs: pictures made older get glasses at the next steps
+since the model has seen old people with glasses (measured on the prompted faces: as many as without). So it is taken
+back as it comes.
+"""
+
+import torch
+from torch import Tensor
+
+HOLD = 3.0
+"""How many times what has been brought along is taken back at a step. Above 1: a sampling makes up its mind in few
+steps: of the glasses that age brings along on the prompted faces, 1 leaves two thirds and 3 none."""
+
+
+def larger(before: Tensor, now: Tensor) -> Tensor:
+    """Of each picture `(n, c, h, w)`, whichever is larger."""
+    sizes = (each.flatten(1).norm(dim=1) for each in (before, now))
+    return torch.where(torch.lt(*sizes).reshape(-1, 1, 1, 1), now, before)
+
+
+def drift(pictures: Tensor, kept: Tensor) -> Tensor:
+    """`(n, 1, 1, 1)`, -1/2 to 1/2: how much more a picture has of what is `kept` than the other of its pair, half each.
+
+    Pictures `(n, c, h, w)` come in pairs of one seed, with the direction and against it. `kept`, of the same shape, is
+    what words for the thing change in each: the unit.
+    """
+    both = (kept[::2] + kept[1::2]).flatten(1) / 2
+    apart = (pictures[::2] - pictures[1::2]).flatten(1)
+    share: Tensor = (apart * both).sum(1) / both.square().sum(1).clamp(min=torch.finfo(both.dtype).tiny)
+    return share.clamp(-1, 1).repeat_interleave(2).reshape(-1, 1, 1, 1) / 2
