@@ -52,7 +52,7 @@ class Bench:
 
     def fresh(self, attribute: str) -> tuple[list[str], range]:
         """Random prompts that don't mention the attribute, and their seeds."""
-        return prompts(SEEDS, seed=21, without=attribute), range(40_000, 40_000 + SEEDS)
+        return prompts(SEEDS, seed=21, without=[attribute]), range(40_000, 40_000 + SEEDS)
 
     def drawn(self, attribute: str, count: int = SEEDS, **settings) -> Tensor:
         texts, seeds = self.fresh(attribute)
@@ -67,15 +67,18 @@ class Bench:
 
     def _slider(self, attribute: str) -> tuple:
         """What Find Direction (Words) finds in a few scenes at every level, and the seconds it took."""
-        started, scenes = time.perf_counter(), prompts(SCENES, seed=4, without=attribute)
+        started, scenes = time.perf_counter(), prompts(SCENES, seed=4, without=[attribute])
         seeds = range(30_000, 30_000 + FOUND_IN)
         found = self.faces.slider(self.folder, scenes, WORDS[attribute], seeds, steps=FOUND_AT)
         return found, time.perf_counter() - started
 
-    def learnt(self, attribute: str, sites=None, kept=()) -> tuple:
-        """What Learn Direction (Words) learns with its own settings in 24 scenes, and the seconds it took."""
+    def learnt(self, attribute: str, sites=None, kept=(), without: Sequence[str] = ()) -> tuple:
+        """What Learn Direction (Words) learns with its own settings in 24 scenes, and the seconds it took.
+
+        They don't mention the attribute, nor those of `without`.
+        """
         started, words = time.perf_counter(), WORDS[attribute]
-        texts = prompts(LESSONS, seed=4, without=attribute)
+        texts = prompts(LESSONS, seed=4, without=(attribute, *without))
         scenes = [(*(with_word([text], word)[0] for word in words), text) for text in texts]
         found = self.faces.learnt(scenes, kept, rounds=ROUNDS, steps=FOUND_AT, sites=sites)
         return found, time.perf_counter() - started

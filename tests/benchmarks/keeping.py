@@ -1,4 +1,4 @@
-"""What Learn Direction (Words) brings along, and what is left of it when that is to be kept: a table of docs/prompted.md.
+"""What a slider learnt from words brings along, and what is left where that is to be kept: a table of docs/prompted.md.
 
 python -m pytest -s tests/benchmarks/keeping.py      (a quarter of an hour on two cores)
 """
@@ -18,7 +18,7 @@ def test_what_is_kept_stays(bench, attribute, kept):
     """At one standard deviation of the attribute: how much of the kept one comes along; and how far strength 1 goes."""
     columns, rows = [bench.columns.index(name) for name in (attribute, kept)], {}
     for name, sides in {"free": (), "kept": (WORDS[kept],)}.items():
-        direction, _ = bench.learnt(attribute, kept=sides, without=(attribute, kept))
+        direction, _ = bench.learnt(attribute, kept=sides, without=[kept])
         judged = bench.judged(attribute, bench.injected(attribute, direction, STRENGTHS))
         model = bench.faces.host.inject(bench.faces.model, direction, [judged["strength"]])
         moved = bench.faces.scores(bench.drawn(attribute, model=model)) - bench.faces.scores(bench.plain(attribute))

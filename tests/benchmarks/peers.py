@@ -42,7 +42,7 @@ def lora(bench: Bench, attribute: str) -> Dial:
     from comfy.sd import load_lora_for_models
 
     faces, started = bench.faces, time.perf_counter()
-    texts = prompts(FOUND_IN, seed=3, without=attribute)
+    texts = prompts(FOUND_IN, seed=3, without=[attribute])
     inputs: dict[float, list] = {}
     for first in range(0, FOUND_IN, 32):
         recording, recorder = faces.host.record(faces.model, "positive")
@@ -64,7 +64,7 @@ def lora(bench: Bench, attribute: str) -> Dial:
 
 def steering(bench: Bench, attribute: str) -> Dial:
     faces, started, means = bench.faces, time.perf_counter(), []
-    texts = prompts(FOUND_IN, seed=4, without=attribute)
+    texts = prompts(FOUND_IN, seed=4, without=[attribute])
     for word in WORDS[attribute]:
         read = cross_attention.Means()
         model = faces.model.clone()
@@ -86,7 +86,7 @@ def steering(bench: Bench, attribute: str) -> Dial:
 def bent(bench: Bench, attribute: str) -> Dial:
     """The component and sign that move the attribute most on sixteen pictures, which nobody tells a user of it."""
     unet, started = bench.faces.model.model.diffusion_model, time.perf_counter()
-    texts = prompts(32, seed=4, without=attribute)
+    texts = prompts(32, seed=4, without=[attribute])
     found = bending.components(unet, lambda: bench.draw(texts, range(30_000, 30_032)))
     tried, seeds = texts[:16], range(30_000, 30_016)
     column = bench.columns.index(attribute)

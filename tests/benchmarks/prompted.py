@@ -5,6 +5,8 @@
 Figures go to demo/prompted/measurements.json, pictures beside it.
 """
 
+from collections.abc import Collection
+
 import numpy as np
 import pytest
 import torch
@@ -25,8 +27,8 @@ def faces(pack):
     return PromptedModel(pack)
 
 
-def prompts(count: int, seed: int, without: str = "") -> list[str]:
-    """Captions of fresh faces, tags of some of their words; none of the attribute `without`."""
+def prompts(count: int, seed: int, without: Collection[str] = ()) -> list[str]:
+    """Captions of fresh faces, tags of some of their words; none of the attributes `without`."""
     from captions import WORDS, words_of
     from faces import ATTRIBUTES, render_batch
 
@@ -35,7 +37,7 @@ def prompts(count: int, seed: int, without: str = "") -> list[str]:
     texts = []
     for row in attributes:
         names = words_of(dict(zip(ATTRIBUTES, row, strict=True)))
-        said = [WORDS[name].phrases[0] for name in names if WORDS[name].attribute != without and rng.random() < 0.4]
+        said = [WORDS[name].phrases[0] for name in names if WORDS[name].attribute not in without and rng.random() < 0.4]
         texts.append(", ".join(said))
     return texts
 

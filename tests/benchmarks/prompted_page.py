@@ -10,7 +10,7 @@ from pathlib import Path
 from results import remember
 
 DOCS = Path(__file__).parents[2] / "docs"
-PEERS, SITES, LEVELS = "peers ", "sites ", "levels, "
+PEERS, SITES, LEVELS, KEEPING = "peers ", "sites ", "levels, ", "keeping "
 FINDERS, REAL = "bottleneck, ", "real pictures, "
 
 
@@ -26,6 +26,7 @@ def write_page() -> None:
     tables = {
         "<!-- peers -->": dials(results, PEERS, cost=True),
         "<!-- sites -->": dials(results, SITES),
+        "<!-- keeping -->": keeping(results),
         "<!-- settings -->": settings(results),
         "<!-- independent -->": independent(results),
         "<!-- stacked -->": stacked(results),
@@ -60,6 +61,20 @@ def _cell(found: Mapping[str, float]) -> str:
     """Reach; off and identity where it has moved by one standard deviation."""
     at_one = f"; {found['off']:.3f}, {found['identity']:.2f}" if "off" in found else ""
     return f"{found['reach']:.2f}{at_one}"
+
+
+def keeping(results: Mapping[str, dict]) -> str:
+    rows = [["learnt, and kept", "comes along: free", "kept", "off-target: free", "kept", "strength 1: free", "kept"]]
+    for name, each in results.items():
+        if name.startswith(KEEPING):
+            free, kept = each["free"], each["kept"]
+            cells = [
+                f"{side[key]:+.{2 + (key == 'off')}f}"
+                for key in ("along", "off", "strength 1")
+                for side in (free, kept)
+            ]
+            rows.append([_words(name.removeprefix(KEEPING)), *cells])
+    return _table(rows)
 
 
 def settings(results: Mapping[str, dict]) -> str:
