@@ -1,7 +1,7 @@
 """Finders: from a bank, from scores, from one picture's Jacobian, or under an objective."""
 
-from .drift import HOLD, drift, larger
 from .jacobian import Jacobian, Triplets, clear_norm, leading_triplets
+from .keeping import HOLD, drift, larger
 from .learner import Learner, clip_directional_loss, minibatch, score_shift_loss
 from .pairs import HALVES, PairSums
 from .pca import find_components
