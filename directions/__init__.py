@@ -39,7 +39,7 @@ from .measures import (
     usable_in_sweep,
     usable_range,
 )
-from .schedule import percent
+from .schedule import PURE_NOISE, percent
 
 __all__ = [
     "HALVES",
@@ -52,6 +52,7 @@ __all__ = [
     "Jacobian",
     "Leakage",
     "Learner",
+    "PURE_NOISE",
     "PairSums",
     "Scores",
     "SiteVector",

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .branches import prompt_names
 from .edits import Injection
-from .injection import Patch
+from .injection import Addition, sampling_of
 from .sites import WRAPPERS, require_fit
 from .split_passes import EncodeOnce
 
@@ -24,27 +24,28 @@ def sample_asyrp(
     patcher = model.inner_model.model_patcher
     require_fit(patcher, direction)
     until, boost = (patcher.get_model_object("model_sampling").percent_to_sigma(p) for p in (edit_until, boost_from))
-    edit = Patch(Injection(direction, (strength,), apply_to, fit), float("inf"), until)
+    edit = Addition((Injection(direction, (strength,), float("inf"), until, apply_to, fit),))
     once, extra_args = EncodeOnce(direction.sites), dict(extra_args or {})
     noise_sampler = noise_sampler or default_noise_sampler(x, seed=extra_args.get("seed"))
     options = {**create_model_options_clone(extra_args["model_options"]), **prompt_names(model.inner_model)}
     for kind, wrapper in ((WrappersMP.DIFFUSION_MODEL, once), *WRAPPERS):
         comfy.patcher_extension.add_wrapper_with_key(kind, "hspace_asyrp", wrapper, options, is_model_options=True)
     editing = {**extra_args, "model_options": options}
-    for i in range(len(sigmas) - 1):
-        sigma = sigmas[i] * x.new_ones(len(x))
-        edited = strength != 0 and float(sigmas[i]) > until
-        denoised = model(x, sigma, **(editing if edited else extra_args))
-        if callback is not None:
-            callback({"x": x, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
-        boosted = float(sigmas[i]) <= boost
-        down, up = get_ancestral_step(sigmas[i], sigmas[i + 1], eta=float(boosted))
-        exact = boosted and down == 0  # as core's euler_ancestral ends, and its euler doesn't
-        following = denoised if exact else x + (x - denoised) / sigmas[i] * (down - sigmas[i])
-        if edited:
-            once.edit = edit
-            following = following + (model(x, sigma, **editing) - denoised)
-            once.edit = None
-            once.whole.clear()
-        x = following + noise_sampler(sigmas[i], sigmas[i + 1]) * up if up > 0 else following
+    with sampling_of(patcher, sigmas, options):
+        for i in range(len(sigmas) - 1):
+            sigma = sigmas[i] * x.new_ones(len(x))
+            edited = strength != 0 and float(sigmas[i]) > until
+            denoised = model(x, sigma, **(editing if edited else extra_args))
+            if callback is not None:
+                callback({"x": x, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
+            boosted = float(sigmas[i]) <= boost
+            down, up = get_ancestral_step(sigmas[i], sigmas[i + 1], eta=float(boosted))
+            exact = boosted and down == 0  # as core's euler_ancestral ends, and its euler doesn't
+            following = denoised if exact else x + (x - denoised) / sigmas[i] * (down - sigmas[i])
+            if edited:
+                once.edit = edit
+                following = following + (model(x, sigma, **editing) - denoised)
+                once.edit = None
+                once.whole.clear()
+            x = following + noise_sampler(sigmas[i], sigmas[i + 1]) * up if up > 0 else following
     return x

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,32 +15,36 @@ ApplyTo = Literal["both", "positive", "negative"]
 Fit = Literal["resize", "exact", "channel mean"]
 
 
-@dataclass(frozen=True, eq=False)
-class UNetCall:
-    """One evaluation of the UNet, as it passes a site."""
+class Layout(NamedTuple):
+    """Of h `(prompts times samples, channels, height, width)` at a site."""
 
-    site: str
-    chunks: tuple[Tensor, ...]
-    """h `(samples, c, h, w)` of each prompt in the batch."""
     branches: tuple[Branch | None, ...]
-    """Which side of the guidance each chunk is; None is a guider's third prompt."""
-    timestep: float
+    """Which side of the guidance each prompt is; None is a guider's third prompt."""
+    samples: int
+    channels: int
+    height: int
+    width: int
+    dtype: torch.dtype
+    device: torch.device
 
-
-Edit = Callable[[UNetCall], list[Tensor]]
-"""What takes the place of the chunks; it leaves those it is given as they are."""
+    @classmethod
+    def of(cls, h: Tensor, branches: tuple[Branch | None, ...]) -> "Layout":
+        return cls(branches, len(h) // len(branches), *h.shape[1:], h.dtype, h.device)
 
 
 @dataclass(frozen=True, eq=False)
 class Injection:
-    """An edit that adds `strength` times a direction to h.
+    """`strength` times a direction, which is added to h between two sigmas.
 
-    The direction stays in float32 on the CPU: each call casts a copy.
+    The direction stays in float32 on the CPU: what is added to h is cast.
     """
 
     direction: Direction
     strengths: tuple[float, ...]
     """One for all samples, or one for each sample of the batch."""
+    sigma_start: float
+    sigma_end: float
+    """Active while sigma_end < sigma <= sigma_start, so that neighbouring windows share no step."""
     apply_to: ApplyTo = "both"
     fit: Fit = "resize"
     mask: Tensor | None = None
@@ -48,33 +52,31 @@ class Injection:
     curve: Callable[[float], float] | None = None
     """What the strengths are multiplied with, by how much of the sampling is done: 0 pure noise, 1 the picture."""
 
-    def __call__(self, call: UNetCall) -> list[Tensor]:
-        edited = [self.apply_to in ("both", branch) for branch in call.branches]
-        if not any(edited):
-            return list(call.chunks)
-        delta, samples = self._delta(call), len(call.chunks[0])
-        if len(delta) not in (1, samples):
-            raise ValueError(
-                f"A mask for each picture is needed, or one for all: got {len(delta)} masks for {samples} pictures."
-            )
-        return [h + delta if chosen else h for h, chosen in zip(call.chunks, edited, strict=True)]
+    def acts_at(self, sigma: float) -> bool:
+        return self.sigma_end < sigma <= self.sigma_start
 
-    def _delta(self, call: UNetCall) -> Tensor:
-        """What to add to each sample of a chunk: `(1 or b, c, h, w)` like h."""
-        h = call.chunks[0]
-        delta = self.direction.at(call.site, torch.tensor([call.timestep])).to(h.device)
-        if delta.shape[1] != h.shape[1]:
+    def added(self, at: Layout, site: str, timestep: float) -> Tensor:
+        """What it adds to h there: `(n or 1, b or 1, c, h, w)` float32 on the CPU, for n prompts and b samples."""
+        delta = self.direction.at(site, torch.tensor([timestep]))
+        if delta.shape[1] != at.channels:
             raise ValueError(
                 f'"{self.direction.name}" does not fit this model: got {delta.shape[1]} channels, wanted '
-                f"{h.shape[1]}. Load the model it was found in."
+                f"{at.channels}. Load the model it was found in."
             )
-        fit = "resize" if self.fit == "exact" and call.site != MIDDLE else self.fit  # other maps are kept pooled
-        delta = fit_to(delta, (h.shape[2], h.shape[3]), fit, self.direction.name)
+        fit = "resize" if self.fit == "exact" and site != MIDDLE else self.fit  # other maps are kept pooled
+        delta = fit_to(delta, (at.height, at.width), fit, self.direction.name)
         if self.mask is not None:
-            delta = delta * adaptive_avg_pool2d(self.mask.to(h.device).unsqueeze(1), h.shape[2:])
-        factor = self.curve(percent(call.timestep)) if self.curve else 1.0
-        strengths = factor * torch.tensor(self.strengths, device=h.device).reshape(-1, 1, 1, 1)
-        return (strengths * delta).to(h.dtype)
+            delta = delta * adaptive_avg_pool2d(self.mask.unsqueeze(1), (at.height, at.width))
+        factor = self.curve(percent(timestep)) if self.curve else 1.0
+        delta = factor * torch.tensor(self.strengths).reshape(-1, 1, 1, 1) * delta
+        if len(delta) not in (1, at.samples):
+            raise ValueError(
+                f"A mask for each picture is needed, or one for all: got {len(delta)} masks for {at.samples} pictures."
+            )
+        if self.apply_to == "both":
+            return delta.unsqueeze(0)
+        chosen = torch.tensor([float(branch == self.apply_to) for branch in at.branches])
+        return chosen.reshape(-1, 1, 1, 1, 1) * delta
 
 
 def fit_to(delta: Tensor, size: tuple[int, int], fit: Fit, name: str) -> Tensor:
@@ -98,13 +100,13 @@ class Substitution:
     recorded: Mapping[Branch, Mapping[float, Tensor]]
     """h `(n, c, h, w)` by timestep, for each side of the guidance that is replaced."""
 
-    def __call__(self, call: UNetCall) -> list[Tensor]:
-        if any(call.timestep not in each for each in self.recorded.values()):
+    def __call__(self, h: Tensor, branches: tuple[Branch | None, ...], timestep: float) -> Tensor:
+        if any(timestep not in each for each in self.recorded.values()):
             raise ValueError(
-                f"The sampler came to timestep {call.timestep:g}, where nothing was recorded: it chooses its own "
-                "steps. Use another sampler."
+                f"The sampler came to timestep {timestep:g}, where nothing was recorded: it chooses its own steps. "
+                "Use another sampler."
             )
-        return [
-            self.recorded[branch][call.timestep].to(h) if branch in self.recorded else h
-            for h, branch in zip(call.chunks, call.branches, strict=True)
-        ]
+        return torch.cat([
+            self.recorded[branch][timestep].to(chunk) if branch in self.recorded else chunk
+            for chunk, branch in zip(h.chunk(len(branches)), branches, strict=True)
+        ])  # fmt: skip

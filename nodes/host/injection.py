@@ -1,33 +1,54 @@
 """Edits h while a model samples: adds a direction to it, or puts a recorded one in its place."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-import torch
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor
 
 from ...directions import Direction
 from .branches import Branch, branches_of
-from .edits import ApplyTo, Edit, Fit, Injection, Substitution, UNetCall
-from .sites import SiteCall, patched, patches_of, require_fit
+from .edits import ApplyTo, Fit, Injection, Layout, Substitution
+from .prepared import Prepared, Schedule, plus, total
+from .sites import SiteCall, SitePatch, patched, patches_of, require_fit
 
 
 @dataclass(frozen=True, eq=False)
-class Patch:
-    """The patch that edits h at a site, out of place, in a window of the sampling."""
+class Addition:
+    """The patch that adds to h at a site what one or more injections add, out of place."""
 
-    edit: Edit
+    injections: tuple[Injection, ...]
+
+    def __call__(self, call: SiteCall) -> Tensor:
+        at = Layout.of(call.h, branches_of(call.options))
+        sigma, sampling = call.options["sigmas"][:1], _sampling.get()
+        if sampling is not None:
+            return sampling.prepared(self, call.site, at)(call.h, sigma, call.timesteps[:1])
+        added = total(self.injections, at, call.site, float(sigma), call.timestep)
+        return call.h if added is None else plus(call.h, added, at)
+
+
+@dataclass(frozen=True, eq=False)
+class Replacement:
+    """The patch that puts recorded h in the place of the model's own, in a window of the sampling."""
+
+    edit: Substitution
     sigma_start: float
     sigma_end: float
-    """Active while sigma_end < sigma <= sigma_start, so that neighbouring windows share no step."""
 
     def __call__(self, call: SiteCall) -> Tensor:
         if not self.sigma_end < float(call.options["sigmas"][0]) <= self.sigma_start:
             return call.h
-        branches = branches_of(call.options)
-        return torch.cat(self.edit(UNetCall(call.site, call.h.chunk(len(branches)), branches, call.timestep)))
+        return self.edit(call.h, branches_of(call.options), call.timestep)
+
+
+def joined(before: SitePatch, after: SitePatch) -> SitePatch | None:
+    """Two injections that follow each other as one patch, which adds once; None for others."""
+    if isinstance(before, Addition) and isinstance(after, Addition):
+        return Addition(before.injections + after.injections)
+    return None
 
 
 def inject(
@@ -47,43 +68,70 @@ def inject(
     if not any(strengths) or start_percent >= end_percent:
         return model.clone()
     mask = None if mask is None else mask.reshape(-1, *mask.shape[-2:]).float().cpu()
-    edit = Injection(direction, tuple(strengths), apply_to, fit, mask, curve)
-    return _edited(model, dict.fromkeys(direction.sites, edit), start_percent, end_percent)
+    window = _sigmas(model, start_percent, end_percent)
+    edit = Addition((Injection(direction, tuple(strengths), *window, apply_to, fit, mask, curve),))
+    return _edited(model, dict.fromkeys(direction.sites, edit))
 
 
 def substitute(
     model, recorded: Mapping[str, Mapping[Branch, Mapping[float, Tensor]]], start_percent: float, end_percent: float
 ):
     """A clone of `model` whose h at each site of `recorded` is the one that is there, between the percents."""
-    edits = {site: Substitution(each) for site, each in recorded.items()}
-    return _edited(model, edits, start_percent, end_percent)
+    window = _sigmas(model, start_percent, end_percent)
+    return _edited(model, {site: Replacement(Substitution(each), *window) for site, each in recorded.items()})
 
 
-def _edited(model, edits: Mapping[str, Edit], start_percent: float, end_percent: float):
-    sampling = model.get_model_object("model_sampling")
-    window = tuple(map(sampling.percent_to_sigma, (start_percent, end_percent)))
-    edited = patched(model, {site: Patch(edit, *window) for site, edit in edits.items()})
-    edited.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "hspace", _note_acting)
+def _sigmas(model, start_percent: float, end_percent: float) -> tuple[float, float]:
+    return tuple(map(model.get_model_object("model_sampling").percent_to_sigma, (start_percent, end_percent)))
+
+
+def _edited(model, patches: Mapping[str, SitePatch]):
+    edited = patched(model, patches, joined)
+    edited.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "hspace", _note_sampling)
     preparing = WrappersMP.PREPARE_SAMPLING, "hspace", _require_acting
     add_wrapper_with_key(*preparing, edited.model_options, is_model_options=True)  # a second model has no others
     return edited
 
 
-_acting: ContextVar[frozenset[Patch]] = ContextVar("acting", default=frozenset())
-"""The edits of the model that a sampling call patches the UNet with."""
+class Sampling:
+    """What a sampling call has prepared so far, and the edits of the model that it patches the UNet with."""
+
+    def __init__(self, model, sigmas: Tensor, model_options: dict):
+        self.model_sampling, self.sigmas = model.get_model_object("model_sampling"), sigmas
+        self.acting = _edits_of(model_options)
+        self._prepared: dict[tuple[Addition, str, Layout], Prepared] = {}
+
+    def prepared(self, addition: Addition, site: str, at: Layout) -> Prepared:
+        key = addition, site, at
+        if key not in self._prepared:
+            schedule = Schedule.of(self.model_sampling, self.sigmas, addition.injections)
+            self._prepared[key] = Prepared(addition.injections, at, site, schedule)
+        return self._prepared[key]
 
 
-def _note_acting(executor, *args, **kwargs):
-    token = _acting.set(_edits_of(executor.class_obj.model_options))
+_sampling: ContextVar[Sampling | None] = ContextVar("sampling", default=None)
+
+
+@contextmanager
+def sampling_of(model, sigmas: Tensor, model_options: dict):
+    """Within it what injections add is prepared once for the whole of `sigmas`."""
+    token = _sampling.set(Sampling(model, sigmas, model_options))
     try:
-        return executor(*args, **kwargs)
+        yield
     finally:
-        _acting.reset(token)
+        _sampling.reset(token)
+
+
+def _note_sampling(executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
+    guider = executor.class_obj
+    with sampling_of(guider.model_patcher, sigmas, guider.model_options):
+        return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
 
 
 def _require_acting(executor, model, noise_shape, conds, *args, **kwargs):
     """`ValueError` for edits that would be lost: DualModelGuider runs both its models with the patches of the first."""
-    if conds.keys() == {"negative"} and not _edits_of(model.model_options) <= _acting.get():
+    acting = sampling.acting if (sampling := _sampling.get()) else frozenset()
+    if conds.keys() == {"negative"} and not _edits_of(model.model_options) <= acting:
         raise ValueError(
             "An edit of model_negative does nothing: got one there, wanted it on model, whose patches ComfyUI runs on "
             "both. Inject into model, with apply_to negative for the negative prompt alone."
@@ -91,5 +139,7 @@ def _require_acting(executor, model, noise_shape, conds, *args, **kwargs):
     return executor(model, noise_shape, conds, *args, **kwargs)
 
 
-def _edits_of(model_options: dict) -> frozenset[Patch]:
-    return frozenset(patch for patch in patches_of(model_options) if isinstance(patch, Patch))
+def _edits_of(model_options: dict) -> frozenset[Injection | Substitution]:
+    patches = list(patches_of(model_options))
+    added = {each for patch in patches if isinstance(patch, Addition) for each in patch.injections}
+    return frozenset(added | {patch.edit for patch in patches if isinstance(patch, Replacement)})

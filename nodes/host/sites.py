@@ -29,9 +29,15 @@ class SiteCall:
     """`(b, c, h, w)`: what all prompts of the batch have there."""
     x: Tensor
     """`(b, channels, height, width)`: the model's input."""
-    timestep: float
+    timesteps: Tensor
+    """`(b,)`, all the same."""
     options: dict
     """ComfyUI's `transformer_options`."""
+
+    @property
+    def timestep(self) -> float:
+        """Read from the device, which waits for it."""
+        return float(self.timesteps[0])
 
 
 SitePatch = Callable[[SiteCall], Tensor]
@@ -122,14 +128,30 @@ def require_fit(model, direction: Direction) -> None:
     require_sites(model, direction.sites, f'"{direction.name}"')
 
 
-def patched(model, patches: Mapping[str, SitePatch]):
-    """A clone of `model` with one more patch at each of the sites."""
+Joined = Callable[[SitePatch, SitePatch], SitePatch | None]
+"""A patch that does what two do, one after the other; None where there is no such patch."""
+
+
+def patched(model, patches: Mapping[str, SitePatch], joined: Joined = lambda before, after: None):
+    """A clone of `model` with one more patch at each of the sites, or with it `joined` to the one that comes last."""
     patched = wrapped(model)
+    hooks = patched.model_options["transformer_options"].get("patches", {})
     if MIDDLE in patches:
-        patched.set_model_middle_block_after_patch(_AtMiddle(patches[MIDDLE]))
+        *others, last = hooks.get("middle_block_after_patch", [None])
+        both = joined(last.patch, patches[MIDDLE]) if isinstance(last, _AtMiddle) else None
+        if both:
+            hooks["middle_block_after_patch"] = [*others, _AtMiddle(both)]
+        else:
+            patched.set_model_middle_block_after_patch(_AtMiddle(patches[MIDDLE]))
     outputs = {decoder_block(site): patch for site, patch in patches.items() if site != MIDDLE}
     if outputs:
-        patched.set_model_output_block_patch(_AtOutputs(outputs))
+        *others, last = hooks.get("output_block_patch", [None])
+        there = last.patches if isinstance(last, _AtOutputs) else {}
+        both = {number: joined(there[number], patch) for number, patch in outputs.items() if number in there}
+        if there and all(both.values()):
+            hooks["output_block_patch"] = [*others, _AtOutputs({**there, **outputs, **both})]
+        else:
+            patched.set_model_output_block_patch(_AtOutputs(outputs))
     return patched
 
 
@@ -150,7 +172,7 @@ class _AtMiddle:
     patch: SitePatch
 
     def __call__(self, args: dict) -> dict:
-        call = SiteCall(MIDDLE, args["h"], args["x"], float(args["timesteps"][0]), args["transformer_options"])
+        call = SiteCall(MIDDLE, args["h"], args["x"], args["timesteps"], args["transformer_options"])
         return {"h": self.patch(call)}
 
 
@@ -168,8 +190,8 @@ class _AtOutputs:
         number = options["block"][1]
         if number not in self.patches:
             return h, skip
-        x, timestep = options[_CALL]
-        return self.patches[number](SiteCall(f"output.{number}", h, x, timestep, options)), skip
+        x, timesteps = options[_CALL]
+        return self.patches[number](SiteCall(f"output.{number}", h, x, timesteps, options)), skip
 
 
 def wrapped(model):
@@ -189,7 +211,7 @@ def uncompiled(executor, x, t, c_concat, c_crossattn, control, transformer_optio
 
 def note_call(executor, x, timesteps, context=None, y=None, control=None, transformer_options=None, **kwargs):
     """Tells the patches of the decoder what only that of the middle block is told. Changes a copy."""
-    options = {**(transformer_options or {}), _CALL: (x, float(timesteps[0]))}
+    options = {**(transformer_options or {}), _CALL: (x, timesteps)}
     return executor(x, timesteps, context, y, control, options, **kwargs)
 
 

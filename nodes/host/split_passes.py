@@ -157,6 +157,6 @@ class EncodeOnce:
         if self.edit is None:
             self.whole[batch] = split_unet
             return prediction
-        edit, timestep = self.edit, float(timesteps[0])
-        at = lambda site: lambda h: edit(SiteCall(site, h, x, timestep, options))  # noqa: E731
+        edit = self.edit
+        at = lambda site: lambda h: edit(SiteCall(site, h, x, timesteps, options))  # noqa: E731
         return split_unet.decode(at(first)(split_unet.h), {site: at(site) for site in later})
