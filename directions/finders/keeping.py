@@ -9,9 +9,9 @@ back as it comes.
 import torch
 from torch import Tensor
 
-HOLD = 3.0
-"""How many times what has been brought along is taken back at a step. Above 1: a sampling makes up its mind in few
-steps: of the glasses that age brings along on the prompted faces, 1 leaves two thirds and 3 none."""
+HOLD = 2.0
+"""How many times what has been brought along is taken back at a step. Above 1, as a sampling makes up its mind in few
+steps: of the glasses that age brings along on the prompted faces 1 left two thirds, 3 took back all or more."""
 
 
 def larger(before: Tensor, now: Tensor) -> Tensor:

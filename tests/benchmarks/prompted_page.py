@@ -100,12 +100,10 @@ def stacked(results: Mapping[str, dict]) -> str:
 
 
 def components(results: Mapping[str, dict]) -> str:
-    from faces import ATTRIBUTES
-
     rows = [["component", "moves most steadily", "Spearman", "sd for a strength of 1"]]
     for number, each in enumerate(results.get(f"{LEVELS}components", {}).get("rows", []), 1):
-        slope = each["per unit"][ATTRIBUTES.index(each["attribute"])]
-        rows.append([f"{number}", _words(each["attribute"]), f"{each['spearman']:+.2f}", f"{slope:+.2f}"])
+        moved = f"{each['spearman']:+.2f}", f"{each['per unit']:+.2f}"
+        rows.append([f"{number}", _words(each["attribute"]), *moved])
     return _table(rows)
 
 
