@@ -65,12 +65,16 @@ class Table:
     def of(cls, injections: Sequence[Injection], at: Layout, site: str, schedule: Schedule) -> "Table | None":
         """None where it would take more memory than it may, or there are fewer than two sigmas to be between."""
         pairs = list(zip(schedule.sigmas.tolist(), schedule.timesteps.tolist(), strict=True))
-        size = len(pairs) * at.samples * len(at.branches) * at.channels * at.height * at.width * at.dtype.itemsize
-        if size > BOUND or len(pairs) < 2:
+        if len(pairs) < 2:
             return None
-        sums = [total(injections, at, site, *pair) for pair in pairs]
-        like = next((each for each in sums if each is not None), torch.zeros(1, 1, 1, 1, 1, dtype=at.dtype))
-        stacked = torch.stack([torch.zeros_like(like) if each is None else each for each in sums])
+        sums: list[Tensor | None] = []
+        for pair in pairs:
+            sums.append(total(injections, at, site, *pair))
+            if sum(each.nbytes for each in sums if each is not None) > BOUND:
+                return None
+        shape = torch.broadcast_shapes((1,), *(each.shape for each in sums if each is not None))
+        nothing = torch.zeros(shape, dtype=at.dtype, device=at.device)
+        stacked = torch.stack([nothing if each is None else each.expand(shape) for each in sums])
         return cls(*(each.to(at.device) for each in (schedule.sigmas, schedule.timesteps, stacked)))
 
     def __call__(self, h: Tensor, sigma: Tensor, timestep: Tensor, at: Layout) -> Tensor:

@@ -47,6 +47,8 @@ SETTINGS = {
     "a strength for each": [{"strengths": (1.0, -2.0)}],
     "another size": [{"shape": (64, 8, 8)}],
     "a stack of eight": [{}] * 8,
+    "one side for a while": [{}, {"apply_to": "positive", "start_percent": 0.2, "end_percent": 0.6}],
+    "a strength for each for a while": [{}, {"strengths": (1.0, 2.0), "start_percent": 0.2, "end_percent": 0.6}],
     "a stack of all": [
         {"mask": MASK}, {"curve": halved}, {"start_percent": 0.2, "end_percent": 0.6}, {"apply_to": "negative"},
     ],
