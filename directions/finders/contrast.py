@@ -15,7 +15,7 @@ from torch import Tensor
 from ..banks import Bank, in_order
 from ..direction import factors_of, spreads_of
 from ..measures import Contrast, Examples, Halvings, SplitHalfReliability
-from .gram import Block, add_rows, empty_rows, gathered, mirrored, row_blocks
+from .gram import Piece, add_rows, empty_rows, gathered, mirrored, pieces_of
 
 Progress = Callable[[int, int], None]
 
@@ -77,24 +77,25 @@ def _read(
     banks: Sequence[Bank], site: str, step: int, weights: Tensor, executor: Executor | None
 ) -> tuple[Tensor, Tensor]:
     """The weighted sum `(d,)` float32 and the Gram matrix `(n, n)` float64 of the centred rows at one site and step."""
-    blocks, sums = row_blocks(len(weights), executor), []
+    slices, sums = list(max(banks, key=len).slices(site)), []
 
     def rows_of(found: tuple[Tensor, Tensor]) -> Tensor:
         sums.append(found[0])
         return found[1]
 
-    parts = in_order(partial(_read_rows, banks, site, step, weights), blocks, executor)
-    gram = gathered(blocks, map(rows_of, parts))
+    pieces = pieces_of(len(weights), slices, executor)
+    parts = in_order(partial(_read_rows, banks, site, step, weights), pieces, executor)
+    gram = gathered(len(weights), pieces, map(rows_of, parts))
     return torch.cat(sums), mirrored(gram)
 
 
-def _read_rows(banks: Sequence[Bank], site: str, step: int, weights: Tensor, block: Block) -> tuple[Tensor, Tensor]:
+def _read_rows(banks: Sequence[Bank], site: str, step: int, weights: Tensor, piece: Piece) -> tuple[Tensor, Tensor]:
     """The weighted sum, where the block is the last one, and rows of the Gram matrix up to its last column."""
-    gram, pieces = empty_rows(block), [torch.empty(0)]
-    for channels in max(banks, key=len).slices(site):
+    gram, sums = empty_rows(piece.block), [torch.empty(0)]
+    for channels in piece.slices:
         h = torch.cat([bank.h(site, step, channels).flatten(1) for bank in banks])
         h = h - h.mean(0)  # the weights sum to 0, so it changes rounding alone
-        if block[1] == len(h):
-            pieces.append(weights.float() @ h)
-        add_rows(gram, h, block)
-    return torch.cat(pieces), gram
+        if piece.block[1] == len(h):
+            sums.append(weights.float() @ h)
+        add_rows(gram, h, piece.block)
+    return torch.cat(sums), gram

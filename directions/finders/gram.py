@@ -6,6 +6,7 @@ Wherever it is done, the same rows are multiplied at a time, so the sums are the
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,24 +15,36 @@ from ..banks import Bank, in_order
 
 ROWS = 256
 """Of a Gram matrix computed at a time: half of it is never computed, and no float32 copy of it is ever held."""
-PIECE_ELEMENTS = 1 << 23
-"""Numbers in the result of a piece of work: 64 MiB of float64."""
+PIECE_ELEMENTS = 1 << 24
+"""Numbers in the result of a piece of work: 128 MiB of float64."""
+RUNS = 4
+"""Into how many runs the slices of channels are dealt: a slice is read once for each block of rows."""
 
 Block = tuple[int, int]
 """First and last rows of a part of an n x n matrix."""
 
 
-def row_blocks(rows: int, executor: Executor | None) -> list[Block]:
-    """The parts that are pieces of work: one without an executor.
+class Piece(NamedTuple):
+    """What one worker multiplies: the rows of a block, summed over some slices of channels."""
 
-    Up to its last row's diagonal a part has about `PIECE_ELEMENTS` numbers, or a fourth of all.
-    """
+    block: Block
+    slices: list[slice]
+
+
+def pieces_of(rows: int, slices: list[slice], executor: Executor | None) -> list[Piece]:
+    """The work on a Gram matrix, block by block: one piece without an executor."""
     if executor is None:
-        return [(0, rows)]
-    size, edges = min(PIECE_ELEMENTS, rows * rows // 4), [0]
+        return [Piece((0, rows), slices)]
+    run = -(-len(slices) // RUNS)
+    return [Piece(block, slices[at : at + run]) for block in row_blocks(rows) for at in range(0, len(slices), run)]
+
+
+def row_blocks(rows: int) -> list[Block]:
+    """Blocks of rows that have about `PIECE_ELEMENTS` numbers, up to their last row's diagonal."""
+    edges = [0]
     while edges[-1] < rows:
         first = edges[-1]
-        last = (first + (first * first + 4 * size) ** 0.5) / 2  # (last - first) * last = size
+        last = (first + (first * first + 4 * PIECE_ELEMENTS) ** 0.5) / 2  # (last - first) * last = PIECE_ELEMENTS
         edges.append(min(rows, max(first + ROWS, ROWS * round(last / ROWS))))
     return list(zip(edges, edges[1:], strict=False))
 
@@ -50,14 +63,14 @@ def add_rows(gram: Tensor, h: Tensor, block: Block) -> None:
         gram[first - start : last - start, :last] += h[first:last] @ h[:last].T
 
 
-def gathered(blocks: list[Block], parts: Iterable[Tensor]) -> Tensor:
-    """`(n, n)`, on and below the diagonal, of the rows of its blocks."""
-    if len(blocks) == 1:
+def gathered(rows: int, pieces: list[Piece], parts: Iterable[Tensor]) -> Tensor:
+    """`(rows, rows)`, on and below the diagonal, of what the pieces came to."""
+    if len(pieces) == 1:
         (whole,) = parts
         return whole
-    gram = empty_rows((0, blocks[-1][1]))
-    for (first, last), part in zip(blocks, parts, strict=True):
-        gram[first:last, :last] = part
+    gram = empty_rows((0, rows))
+    for ((first, last), _), part in zip(pieces, parts, strict=True):
+        gram[first:last, :last] += part
     return gram
 
 
@@ -71,8 +84,8 @@ def mirrored(gram: Tensor) -> Tensor:
 
 def centred_gram(bank: Bank, site: str, step: int, executor: Executor | None) -> Tensor:
     """`(n, n)` float64: inner products of the centred trajectories there, on and below the diagonal."""
-    blocks = row_blocks(len(bank), executor)
-    return gathered(blocks, in_order(partial(_centred_rows, bank, site, step), blocks, executor))
+    pieces = pieces_of(len(bank), list(bank.slices(site)), executor)
+    return gathered(len(bank), pieces, in_order(partial(_centred_rows, bank, site, step), pieces, executor))
 
 
 def project(bank: Bank, step: int, weights: Tensor, factors: dict[str, float], executor: Executor | None) -> Tensor:
@@ -88,10 +101,10 @@ def _centred(bank: Bank, site: str, step: int, channels: slice) -> Tensor:
     return h - h.mean(0)
 
 
-def _centred_rows(bank: Bank, site: str, step: int, block: Block) -> Tensor:
-    gram = empty_rows(block)
-    for channels in bank.slices(site):
-        add_rows(gram, _centred(bank, site, step, channels), block)
+def _centred_rows(bank: Bank, site: str, step: int, piece: Piece) -> Tensor:
+    gram = empty_rows(piece.block)
+    for channels in piece.slices:
+        add_rows(gram, _centred(bank, site, step, channels), piece.block)
     return gram
 
 

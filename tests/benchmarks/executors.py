@@ -22,11 +22,13 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
-workers = sys.argv[2]
-if workers != "alone":
-    os.environ["OMP_NUM_THREADS"] = "1"  # of the workers, which inherit it
+import scipy.linalg
 import torch
 from directions import find_components, open_bank
+
+workers = sys.argv[2]
+if workers != "alone":
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the workers, which inherit it: here it has been read
 
 def started():
     if workers == "alone":

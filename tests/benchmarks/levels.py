@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 from demo_faces import folder_of, node_classes
-from dials import STEPS, WORDS
+from dials import STEPS, WORDS, with_word
+from peers import lora_file
 from prompted_model import BATCH, CFG
 from prompted_page import LEVELS, keep
 from scipy.stats import spearmanr
@@ -132,6 +133,41 @@ def test_under_other_settings(bench, attribute):
         rows[name] = float((with_it - plain).mean(0)[column] / bench.sd[column])
     print(attribute, rows, flush=True)
     keep(f"{LEVELS}other settings, {attribute}", rows)
+
+
+SHAPES = {"tall, 64 x 80": (40, 32), "wide, 80 x 64": (32, 40)}
+"""Height and width of the latent."""
+
+
+@pytest.fixture(scope="module")
+def under_lora(bench):
+    """The model under the LoRA concept slider of an attribute, at strength 1."""
+    from comfy.sd import load_lora_for_models
+
+    return cache(lambda attribute: load_lora_for_models(bench.faces.model, None, lora_file(bench, attribute), 1, 0)[0])
+
+
+@pytest.mark.parametrize("attribute", WORDS)
+def test_in_other_shapes_and_under_a_lora(bench, under_lora, attribute):
+    """How far strength 1 of a slider moves its attribute in the middle 64 x 64 of pictures of another shape, and under
+    the LoRA of another attribute; beside it, the word."""
+    inject, direction = bench.faces.host.inject, bench.slider(attribute)[0]
+    column, texts, seeds = bench.columns.index(attribute), *bench.fresh(attribute)
+    texts, seeds, rows = texts[:FEWER], seeds[:FEWER], {}
+    other = under_lora("age" if attribute == "smile" else "smile")
+    settings = {name: {"sides": sides} for name, sides in SHAPES.items()} | {"under a LoRA": {"model": other}}
+
+    def judged(words, **each):
+        pictures = bench.draw(words, seeds, **each)
+        top, left = ((side - 64) // 2 for side in pictures.shape[1:3])
+        return bench.faces.scores(pictures[:, top : top + 64, left : left + 64])[:, column].mean() / bench.sd[column]
+
+    for name, each in settings.items():
+        edited = each | {"model": inject(each.get("model", bench.faces.model), direction, [1.0])}
+        plain, word = judged(texts, **each), judged(with_word(texts, WORDS[attribute][0]), **each)
+        rows[name] = {"slider": float(judged(texts, **edited) - plain), "word": float(word - plain)}
+    print(attribute, rows, flush=True)
+    keep(f"{LEVELS}elsewhere, {attribute}", rows)
 
 
 @torch.inference_mode()  # as ComfyUI runs nodes

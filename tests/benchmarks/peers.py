@@ -38,11 +38,9 @@ def the_weight(bench: Bench, attribute: str) -> Dial:
     return Dial((0.25, 0.5, 0.75, 1, 1.25, 1.5), draw)
 
 
-def lora(bench: Bench, attribute: str) -> Dial:
-    from comfy.sd import load_lora_for_models
-
-    faces, started = bench.faces, time.perf_counter()
-    texts = prompts(FOUND_IN, seed=3, without=[attribute])
+def lora_file(bench: Bench, attribute: str) -> dict[str, Tensor]:
+    """A LoRA concept slider of the attribute, as core's loader takes it."""
+    faces, texts = bench.faces, prompts(FOUND_IN, seed=3, without=[attribute])
     inputs: dict[float, list] = {}
     for first in range(0, FOUND_IN, 32):
         recording, recorder = faces.host.record(faces.model, "positive")
@@ -51,7 +49,14 @@ def lora(bench: Bench, attribute: str) -> Dial:
             inputs.setdefault(timestep, []).append(x)
     contexts = [faces.prompts(each)[0][0] for each in (texts, *(with_word(texts, w) for w in WORDS[attribute]))]
     unet = faces.model.model.diffusion_model
-    file = lora_slider.train(unet, {t: torch.cat(x) for t, x in inputs.items()}, *contexts)
+    return lora_slider.train(unet, {t: torch.cat(x) for t, x in inputs.items()}, *contexts)
+
+
+def lora(bench: Bench, attribute: str) -> Dial:
+    from comfy.sd import load_lora_for_models
+
+    faces, started = bench.faces, time.perf_counter()
+    file = lora_file(bench, attribute)
     seconds = time.perf_counter() - started
     fresh, seeds = bench.fresh(attribute)
 

@@ -48,14 +48,16 @@ class PromptedModel:
     def latents(
         self, texts: Sequence[str], seeds: Sequence[int], *, model=None, cfg: float = CFG, steps: int = STEPS,
         sampler=None, negative: str = "", start: Tensor | None = None,
+        sides: tuple[int, int] = (32, 32),
     ) -> Tensor:  # fmt: skip
-        """Finished latents `(n, 4, 32, 32)`, each of its own prompt and seed, by euler or another sampler.
+        """Finished latents `(n, 4, *sides)`, each of its own prompt and seed, by euler or another sampler.
 
         From a latent `start`, if given, the second half of the steps.
         """
         import comfy.samplers
 
         sample, parts = self.host.sample, []
+        latent = {"samples": torch.zeros(1, 4, *sides) if start is None else start}
         sigmas = self.sigmas(steps) if start is None else self.sigmas(steps)[steps // 2 :]
         for first in range(0, len(seeds), BATCH):
             part = slice(first, first + BATCH)
@@ -67,7 +69,7 @@ class PromptedModel:
                     cfg=cfg,
                     sampler=sampler or comfy.samplers.sampler_object("euler"),
                     sigmas=sigmas,
-                    latent=self.empty if start is None else {"samples": start},
+                    latent=latent,
                     seeds=seeds[part],
                     on_step=lambda x0: None,
                 )  # fmt: skip

@@ -28,6 +28,7 @@ def write_page() -> None:
         "<!-- sites -->": dials(results, SITES),
         "<!-- keeping -->": keeping(results),
         "<!-- settings -->": settings(results),
+        "<!-- elsewhere -->": elsewhere(results),
         "<!-- independent -->": independent(results),
         "<!-- stacked -->": stacked(results),
         "<!-- components -->": components(results),
@@ -82,6 +83,16 @@ def settings(results: Mapping[str, dict]) -> str:
     found = {name.rpartition(", ")[2]: each for name, each in results.items() if name.startswith(f"{LEVELS}other")}
     named = list(next(iter(found.values()), {}))
     rows = [[setting, *(f"{each[setting]:+.2f}" for each in found.values())] for setting in named]
+    return _table([["drawn", *map(_words, found)], *rows])
+
+
+def elsewhere(results: Mapping[str, dict]) -> str:
+    """The slider, and beside it the word, for each shape of picture and under a LoRA."""
+    start = f"{LEVELS}elsewhere, "
+    found = {name.removeprefix(start): each for name, each in results.items() if name.startswith(start)}
+    named = list(next(iter(found.values()), {}))
+    cells = [[f"{each[name]['slider']:+.2f}, {each[name]['word']:+.2f}" for each in found.values()] for name in named]
+    rows = [[name, *row] for name, row in zip(named, cells, strict=True)]
     return _table([["drawn", *map(_words, found)], *rows])
 
 

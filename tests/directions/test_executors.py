@@ -11,7 +11,7 @@ from planted import attributes, bank, scores
 
 from directions import find_components, find_from_examples, find_from_scores
 from directions.banks import in_order, work
-from directions.finders.gram import PIECE_ELEMENTS, ROWS, row_blocks
+from directions.finders.gram import PIECE_ELEMENTS, ROWS, pieces_of, row_blocks
 
 FINDERS = {
     "components": lambda planted, executor: find_components(planted["bank"], 3, executor=executor),
@@ -77,9 +77,17 @@ def test_an_executor_changes_no_direction(planted, executor, finder):
         assert (one.double() - other.double()).norm() <= 1e-10 * one.double().norm()
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4, 5, 20])
+def test_every_slice_of_a_block_is_in_one_piece(channels):
+    slices = [slice(channel, channel + 1) for channel in range(channels)]
+    pieces = pieces_of(10_000, slices, ThreadPoolExecutor(1))
+    for block in row_blocks(10_000):
+        assert [each for piece in pieces if piece.block == block for each in piece.slices] == slices
+
+
 @pytest.mark.parametrize("rows", [2, 3, 90, 10_000])
 def test_blocks_cover_every_row_once_and_are_small(rows):
-    blocks = row_blocks(rows, ThreadPoolExecutor(1))
+    blocks = row_blocks(rows)
     assert [row for first, last in blocks for row in range(first, last)] == list(range(rows))
     assert max((last - first) * last for first, last in blocks) <= PIECE_ELEMENTS + 2 * ROWS * rows
 

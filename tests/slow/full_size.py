@@ -223,7 +223,7 @@ class FullSize:
         self.figures["change at the Jacobian's strength 1"] = float((on - self.plain).std() / self.plain.std())
 
     def sweep(self) -> None:
-        with self.part("Sweep Direction"):
+        with self.part("Sweep Directions"):
             _, pictures, _ = self.node("HSpaceSweep")(
                 self.model, **self.settings, vae=self.vae, direction=self.direction, strengths="-1, 0, 1", rows=1,
                 first_seed=SEED, batch_size=1, picture_size=128, start_percent=0.0, end_percent=1.0, apply_to="both",
