@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import LinearOperator, svds
-from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 Product = Callable[[Tensor], Tensor]
 
 CLEAR = 0.2
 """RMS change of a picture, in standard deviations of it, that counts as a clear edit: strength 1."""
+
+NOTHING, SMALLEST = 1e-6, torch.finfo(torch.float32).tiny
+"""Share of the largest singular value, and of any number, below which one counts as none: rounding in float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,98 +64,110 @@ class Triplets:
     left: Tensor
     """`(k, *out_shape)` float32, J v / s: what each direction does to the prediction."""
     residuals: Tensor
-    """`(k,)` float64: |J^T u - s v| / s, relative."""
+    """`(k,)` float64: |J^T u - s v| / s."""
     products: tuple[int, int]
     """How often J and J^T were multiplied with."""
 
 
 def leading_triplets(
-    jacobian: Jacobian, k: int, *, tol: float = 1e-3, seed: int = 0, on_product: Callable[[], None] = lambda: None
+    jacobian: Jacobian, k: int, *, tol: float = 1e-4, seed: int = 0, on_product: Callable[[], None] = lambda: None
 ) -> Triplets:
-    """The `k` leading singular triplets, by Lanczos bidiagonalisation (PROPACK): J and J^T in turn.
+    """The `k` leading singular triplets, by Lanczos bidiagonalisation (Golub and Kahan 1965): J and J^T in turn.
 
-    `tol` is the relative error allowed for the singular values. The start vector is drawn from `seed`, so the result
-    repeats exactly. `on_product` is called after every product and may raise to stop. `ValueError` for a k outside 1
-    to one less than the smaller side, for a Jacobian that gives NaN, or one of lower rank.
+    `tol` is the largest relative residual; values are known to about its square. The start vector is drawn from `seed`,
+    so the result repeats exactly. `on_product` is called after every product and may raise to stop. `ValueError` for a
+    k outside 1 to one less than the smaller side, for a Jacobian that gives NaN, or one of lower rank.
     """
     m, n = (int(np.prod(shape)) for shape in (jacobian.out_shape, jacobian.in_shape))
     if not 1 <= k < min(m, n):
         raise ValueError(f"Directions asked of a {m} x {n} Jacobian: got {k}, wanted 1 to {min(m, n) - 1}.")
-    counted = _Counted(jacobian, on_product)
-    operator = LinearOperator((m, n), matvec=counted.forward, rmatvec=counted.transposed, dtype=np.float32)
-    start = np.random.default_rng(seed).standard_normal(m).astype(np.float32)
-    one_thread = ThreadpoolController().select(internal_api="openblas").limit(limits=1)
-    try:
-        with one_thread:  # OpenBLAS's idle threads would spin on the cores that the products need: 2.5 times slower
-            columns, values, rows = svds(
-                operator, k, tol=tol, v0=start, solver="propack", maxiter=min(m, n, 10 * k + 50)
-            )
-    except np.linalg.LinAlgError as error:
-        raise counted.stopped_by or ValueError(
-            f"The Jacobian's directions did not settle in {sum(counted.calls)} products: got {error}. Ask for fewer "
-            "directions, or load the model in float32."
-        ) from error
-    if counted.stopped_by:
-        raise counted.stopped_by
-    order = np.argsort(-values)
-    left, right = torch.from_numpy(columns.T[order].copy()), torch.from_numpy(rows[order].copy())
-    return _finished(counted, left, torch.from_numpy(values[order].copy()).double(), right)
+    search = _Bidiagonalisation(jacobian, on_product, torch.Generator().manual_seed(seed))
+    for size in range(1, min(m, n, 10 * k + 50) + 1):
+        search.grow()
+        if size >= k:
+            found = search.triplets(k)
+            if (found.residuals <= tol).all():
+                return _of_full_rank(found)
+    raise ValueError(
+        f"The Jacobian's directions did not settle in {sum(search.calls)} products: got a residual of "
+        f"{float(found.residuals.max()):.0e}, wanted {tol:.0e}. Ask for fewer directions, or load the model in float32."
+    )
 
 
-def _finished(counted: "_Counted", left: Tensor, values: Tensor, right: Tensor) -> Triplets:
-    """Triplets of flat vectors, with their signs and residuals."""
-    if not (values > values[0] * 1e-6).all():
-        raise ValueError(
-            f"Only {int((values > values[0] * 1e-6).sum())} directions change the prediction: wanted {len(values)}. "
-            "Ask for fewer, or widen the mask."
-        )
-    sign = torch.where(left.sum(1, keepdim=True) < 0, -1.0, 1.0)
-    left, right = sign * left, sign * right
-    images = left.reshape(-1, *counted.jacobian.out_shape)
-    returned = torch.stack([counted.returned(u) for u in images]).flatten(1).double()
-    residuals = (returned - values[:, None] * right.double()).norm(dim=1) / values
-    calls = counted.calls[0], counted.calls[1]
-    return Triplets(right.reshape(-1, *counted.jacobian.in_shape), values, images, residuals, calls)
+class _Bidiagonalisation:
+    """J V = U B and J^T U = V B^T, of orthonormal V and U and a bidiagonal B that grow; lives for one search.
 
-
-class _Counted:
-    """The products of a Jacobian, counted; lives for one search.
-
-    PROPACK can't be left by an exception. So the first one is kept, and zeros are answered until it returns.
+    V has a vector more than J has been multiplied with: what it adds to J^T U is the residual.
     """
 
-    def __init__(self, jacobian: Jacobian, on_product: Callable[[], None]):
-        self.jacobian, self.on_product = jacobian, on_product
+    def __init__(self, jacobian: Jacobian, on_product: Callable[[], None], generator: torch.Generator):
+        self.jacobian, self.on_product, self.generator = jacobian, on_product, generator
         self.calls = [0, 0]
-        self.stopped_by: BaseException | None = None
+        self.u: list[Tensor] = []
+        self.v: list[Tensor] = []
+        self.diagonal: list[float] = []
+        self.below: list[float] = []
+        self._add(self.u, torch.randn(int(np.prod(jacobian.out_shape)), generator=generator))
+        self._return()
 
-    def product(self, v: Tensor) -> Tensor:
-        self.calls[0] += 1
-        return self._checked(self.jacobian.forward(v))
+    def grow(self) -> None:
+        product = self.jacobian.forward(self.v[-1].reshape(self.jacobian.in_shape))
+        self.below.append(self._add(self.u, self._counted(product, 0)))
+        self._return()
 
-    def returned(self, u: Tensor) -> Tensor:
-        self.calls[1] += 1
-        return self._checked(self.jacobian.transposed(u))
+    def triplets(self, k: int) -> Triplets:
+        """The leading ones of what has been seen."""
+        *diagonal, beyond = self.diagonal
+        bidiagonal = torch.zeros(len(self.u), len(diagonal), dtype=torch.float64)
+        bidiagonal.diagonal().copy_(torch.tensor(diagonal))
+        bidiagonal.diagonal(-1).copy_(torch.tensor(self.below))
+        rotated, values, mixed = torch.linalg.svd(bidiagonal, full_matrices=False)
+        values = values[:k]
+        residuals = beyond * rotated[-1, :k].abs() / values.clamp(min=max(NOTHING * values[0].item(), SMALLEST))
+        left, right = rotated[:, :k].T.float() @ torch.stack(self.u), mixed[:k].float() @ torch.stack(self.v[:-1])
+        sign = torch.where(left.sum(1, keepdim=True) < 0, -1.0, 1.0)
+        right, left = (sign * right).reshape(k, *self.jacobian.in_shape), sign * left
+        return Triplets(
+            right, values, left.reshape(k, *self.jacobian.out_shape), residuals, (self.calls[0], self.calls[1])
+        )
 
-    def forward(self, v: np.ndarray) -> np.ndarray:
-        return self._answer(self.product, v, self.jacobian.in_shape, self.jacobian.out_shape)
+    def _return(self) -> None:
+        """Multiply the newest of U with J^T."""
+        product = self.jacobian.transposed(self.u[-1].reshape(self.jacobian.out_shape))
+        self.diagonal.append(self._add(self.v, self._counted(product, 1)))
 
-    def transposed(self, u: np.ndarray) -> np.ndarray:
-        return self._answer(self.returned, u, self.jacobian.out_shape, self.jacobian.in_shape)
+    def _add(self, basis: list[Tensor], vector: Tensor) -> float:
+        """The norm of what is new in a vector, which joins the basis; where nothing is, a random one does."""
+        norm, vector = float(vector.norm()), _beyond(basis, vector)
+        new = float(vector.norm())
+        if new <= NOTHING * norm:
+            new, vector = 0.0, _beyond(basis, torch.randn(vector.shape, generator=self.generator))
+        basis.append(vector / vector.norm())
+        return new
 
-    def _answer(self, product: Product, flat: np.ndarray, got: tuple[int, ...], gives: tuple[int, ...]) -> np.ndarray:
-        if self.stopped_by is None:
-            try:
-                return product(torch.from_numpy(flat.astype(np.float32).reshape(got))).flatten().numpy()
-            except BaseException as error:
-                self.stopped_by = error
-        return np.zeros(int(np.prod(gives)), np.float32)
-
-    def _checked(self, result: Tensor) -> Tensor:
+    def _counted(self, product: Tensor, which: int) -> Tensor:
+        self.calls[which] += 1
         self.on_product()
-        if not torch.isfinite(result).all():
+        if not torch.isfinite(product).all():
             raise ValueError("The model's Jacobian holds NaN or infinity: load the model in float32.")
-        return result
+        return product.flatten()
+
+
+def _of_full_rank(found: Triplets) -> Triplets:
+    rank = int((found.values > NOTHING * found.values[0]).sum())
+    if rank < len(found.values):
+        raise ValueError(
+            f"Only {rank} directions change the prediction: wanted {len(found.values)}. Ask for fewer, or widen the "
+            "mask."
+        )
+    return found
+
+
+def _beyond(basis: list[Tensor], vector: Tensor) -> Tensor:
+    """What is left of a vector without the orthonormal ones of a basis; twice, for the rounding of the first time."""
+    for known in (*basis, *basis):
+        vector = vector - (known @ vector) * known
+    return vector
 
 
 def clear_norm(value: float, *, sigma: float, contrast: float, area: float, sigmas: Tensor) -> float:

@@ -45,7 +45,7 @@ class JacobianSearch:
         self.site, self.sampling = site, model.get_model_object("model_sampling")
         self.count, self.protect_outside, self.mask, self.seed = count, protect_outside, mask, seed
         self.found: list[tuple[float, float, Triplets]] = []
-        self.done, self.total = 0, searches * (26 + 8 * self.count + 8 * self.protect_outside)  # about
+        self.done, self.total = 0, searches * sum(12 + 5 * k for k in (count, protect_outside) if k)  # about
         self.bar = comfy.utils.ProgressBar(self.total)
 
     def __call__(self, sigma: float, split_unet: SplitUNet) -> None:

@@ -7,6 +7,7 @@ import torch.autograd.forward_ad as forward_ad
 from torch import Tensor
 
 from ...directions import Jacobian
+from .convolutions import transposable
 from .derivatives import GraphBudget, derivatives, math_attention
 
 
@@ -42,7 +43,7 @@ def jacobian_of(function: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tenso
 def _graph_of_both(function: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
     """The output, a cotangent u, and J^T u; None where its graph does not fit, of which nothing is left then."""
     budget = GraphBudget(at.device)
-    with derivatives(), budget.measured(), math_attention():
+    with derivatives(), budget.measured(), math_attention(), transposable():
         out = function(at)
         u = torch.zeros_like(out).requires_grad_()
         pulled = torch.autograd.grad(out, at, u, create_graph=True)[0] if budget.fits else None

@@ -139,3 +139,23 @@ def test_a_clear_edit_is_two_tenths_of_the_contrast_to_first_order():
     for sigma, following in zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True):
         change += (sigma - following) * 0.5 * norm / (1 + sigma**2) ** 0.5
     assert change / 100**0.5 == pytest.approx(0.2 * 0.6)
+
+
+def test_equal_singular_values_are_all_found():
+    """Where J and J^T lead nowhere new, the search begins again elsewhere."""
+    same = Jacobian(lambda v: 2 * v, lambda u: 2 * u, (40,), (40,))
+    found = leading_triplets(same, 3)
+    torch.testing.assert_close(found.values, torch.full((3,), 2.0, dtype=torch.float64))
+    torch.testing.assert_close(found.right @ found.right.T, torch.eye(3), atol=1e-5, rtol=0)
+
+
+def test_a_jacobian_of_zeros_is_an_error():
+    zeros = Jacobian(torch.zeros_like, torch.zeros_like, (40,), (40,))
+    with pytest.raises(ValueError, match="Only 0 directions"):
+        leading_triplets(zeros, 1)
+
+
+def test_what_has_not_settled_is_an_error():
+    noise = torch.linspace(1, 1.001, 400)
+    with pytest.raises(ValueError, match="did not settle in 121 products"):
+        leading_triplets(Jacobian(lambda v: noise * v, lambda u: noise * u, (400,), (400,)), 1, tol=1e-12)
