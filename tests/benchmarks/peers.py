@@ -40,13 +40,20 @@ def the_weight(bench: Bench, attribute: str) -> Dial:
 
 def lora_file(bench: Bench, attribute: str) -> dict[str, Tensor]:
     """A LoRA concept slider of the attribute, as core's loader takes it."""
-    faces, texts = bench.faces, prompts(FOUND_IN, seed=3, without=[attribute])
+    from comfy.patcher_extension import WrappersMP
+
     inputs: dict[float, list] = {}
+
+    def noted(executor, x, timesteps, context, y, control, options, **kwargs):
+        places = options["cond_or_uncond"]
+        inputs.setdefault(float(timesteps[0]), []).append(x.chunk(len(places))[places.index(0)].clone())
+        return executor(x, timesteps, context, y, control, options, **kwargs)
+
+    faces, texts = bench.faces, prompts(FOUND_IN, seed=3, without=[attribute])
+    model = faces.model.clone()
+    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "noted", noted)
     for first in range(0, FOUND_IN, 32):
-        recording, recorder = faces.host.record(faces.model, "positive")
-        bench.draw(texts[first : first + 32], range(20_000 + first, 20_032 + first), model=recording)
-        for timestep, x in recorder.x["middle"].items():
-            inputs.setdefault(timestep, []).append(x)
+        bench.draw(texts[first : first + 32], range(20_000 + first, 20_032 + first), model=model)
     contexts = [faces.prompts(each)[0][0] for each in (texts, *(with_word(texts, w) for w in WORDS[attribute]))]
     unet = faces.model.model.diffusion_model
     return lora_slider.train(unet, {t: torch.cat(x) for t, x in inputs.items()}, *contexts)

@@ -224,7 +224,7 @@ class FullSize:
 
     def sweep(self) -> None:
         with self.part("Sweep Directions"):
-            _, pictures, _ = self.node("HSpaceSweep")(
+            _, pictures, *_ = self.node("HSpaceSweep")(
                 self.model, **self.settings, vae=self.vae, direction=self.direction, strengths="-1, 0, 1", rows=1,
                 first_seed=SEED, batch_size=1, picture_size=128, start_percent=0.0, end_percent=1.0, apply_to="both",
                 fit="resize",
