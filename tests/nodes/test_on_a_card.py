@@ -1,20 +1,22 @@
-"""Recording on a card that isn't there: nothing waits, nothing is mixed.
+"""Recording and replacement on a card that isn't there: nothing waits, nothing is mixed.
 
 The counts are what the pack adds to what ComfyUI's own UNet does; they are printed.
 """
 
+import importlib
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
 import torch
-from models import sd15
+from models import sd15, sigmas
 from pretended_card import PretendedCard
 
 pytestmark = pytest.mark.comfy
 
 SITES = "middle", "output.3", "output.6"
+STEPS = 3
 
 
 @dataclass
@@ -58,6 +60,11 @@ def model():
 def card():
     with PretendedCard() as card:
         yield card
+
+
+@pytest.fixture
+def module(pack):
+    return lambda name: importlib.import_module(f"{pack.__name__}.nodes.host.{name}")
 
 
 def on_card(patcher):
@@ -108,3 +115,60 @@ def test_recording_waits_for_nothing(card, core, host, model):
     assert list(h) == list(SITES)
     for each in h.values():
         assert (each.shape[:2], each.dtype, each.device.type) == ((2, 3), torch.float16, "cpu")
+
+
+def recorded(shapes: dict, timesteps) -> dict:
+    """h of two pictures at each site, on both sides of the guidance."""
+    generator = torch.Generator().manual_seed(0)
+    draw = lambda shape: torch.randn(2, *shape, generator=generator).half()  # noqa: E731
+    sides = "positive", "negative"
+    return {
+        site: {side: {float(t): draw(shape) for t in timesteps} for side in sides} for site, shape in shapes.items()
+    }
+
+
+def test_a_replacement_waits_for_nothing(card, core, host, module, model):
+    schedule = sigmas(model, STEPS)
+    timesteps = model.get_model_object("model_sampling").timestep(schedule[:-1]).float()
+    shapes = {"middle": (64, 2, 2), "output.3": (64, 4, 4)}
+    edited = host.substitute(model, recorded(shapes, timesteps), 0.0, 0.8)
+    replacing = Denoiser(edited)
+    with module("injection").sampling_of(model, schedule, edited.model_options):
+        replacing(latent(), at(5.0))
+        counts_of(card, "the first call of a replacement")
+        for sigma in (5.0, 1.0):
+            replacing(latent(), at(sigma))
+            assert counts_of(card, "a replacement") == core
+        card.answer = -1.0  # nothing was missed
+    assert card.reads == len(shapes)
+
+
+def test_what_a_card_puts_in_the_place_of_h_is_what_was_recorded_there(module, model):
+    """On the CPU, by the table of a card: to the bit, in its window and out of it."""
+    sampling, schedule = model.get_model_object("model_sampling"), sigmas(model, 4)
+    timesteps = sampling.timestep(schedule[:-1]).float()
+    found = recorded({"middle": (64, 2, 2)}, timesteps)["middle"]
+    edit = module("edits").Substitution(found, sampling.percent_to_sigma(0.2), sampling.percent_to_sigma(0.7))
+    layout = module("edits").Layout(("negative", None, "positive"), 2, 64, 2, 2, torch.float32, torch.device("cpu"))
+    by_table = module("substituted").Substituted(edit, layout, module("substituted").Table.of(edit, layout, sampling))
+    h, changed = torch.randn(6, 64, 2, 2), []
+    for sigma, timestep in zip(schedule[:-1], timesteps, strict=True):
+        acts = edit.acts_at(float(sigma))
+        wanted = edit(h, layout.branches, float(timestep)) if acts else h
+        assert torch.equal(by_table(h, sigma.reshape(1), timestep.reshape(1)), wanted)
+        changed.append(acts)
+    by_table.require_recorded()
+    assert True in changed and False in changed
+    inside = sampling.sigma(torch.tensor([400.5]))
+    assert edit.acts_at(float(inside))
+    assert torch.equal(by_table(h, inside, torch.tensor([400.0])), h)
+    with pytest.raises(ValueError, match="came to timestep 400, where nothing was recorded"):
+        by_table.require_recorded()
+
+
+def test_recorded_h_that_does_not_fit_its_bound_is_looked_up(module, model, monkeypatch):
+    monkeypatch.setattr(module("substituted"), "BOUND", 0)
+    found = recorded({"middle": (64, 2, 2)}, [500])["middle"]
+    edit = module("edits").Substitution(found, float("inf"), 0.0)
+    layout = module("edits").Layout(("positive",), 2, 64, 2, 2, torch.float32, torch.device("cpu"))
+    assert module("substituted").Table.of(edit, layout, model.get_model_object("model_sampling")) is None
