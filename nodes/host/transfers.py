@@ -7,6 +7,15 @@ import torch
 from torch import Tensor
 
 
+def uploaded(tensor: Tensor, like: Tensor) -> Tensor:
+    """`tensor` of the CPU, on the device and in the dtype of another."""
+    tensor = tensor.to(like.dtype)
+    if like.device.type != "cuda":
+        return tensor.to(like.device)
+    pinned = tensor.pin_memory() if torch.cuda.is_available() else tensor
+    return pinned.to(like.device, non_blocking=True)
+
+
 @dataclass(frozen=True, eq=False)
 class Readback:
     """Copies on the CPU of tensors of one device. Those of a card are on their way for a while, in pinned memory."""

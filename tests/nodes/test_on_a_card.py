@@ -1,4 +1,4 @@
-"""Recording and replacement on a card that isn't there: nothing waits, nothing is mixed.
+"""Recording, replacement, Asyrp's step and inversion on a card that isn't there: nothing waits, nothing is mixed.
 
 The counts are what the pack adds to what ComfyUI's own UNet does; they are printed.
 """
@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 import torch
-from models import sd15, sigmas
+from models import random_direction, sd15, sigmas
 from pretended_card import PretendedCard
 
 pytestmark = pytest.mark.comfy
@@ -172,3 +172,45 @@ def test_recorded_h_that_does_not_fit_its_bound_is_looked_up(module, model, monk
     edit = module("edits").Substitution(found, float("inf"), 0.0)
     layout = module("edits").Layout(("positive",), 2, 64, 2, 2, torch.float32, torch.device("cpu"))
     assert module("substituted").Table.of(edit, layout, model.get_model_object("model_sampling")) is None
+
+
+class Clearing:
+    """A sampler's callback, which has the counts begin when the model has been called in a step."""
+
+    def __init__(self, card, step: int = 0):
+        self.card, self.step = card, step
+
+    def __call__(self, step: dict) -> None:
+        if step["i"] == self.step:
+            counts_of(self.card, "all before")
+
+
+def test_asyrps_step_waits_for_nothing(pack, card, core, host, model):
+    direction, steps = random_direction(pack, model, (64, 2, 2)), 6
+    options = {"model_options": options_of(model), "seed": 0}
+    out = host.sample_asyrp(
+        Denoiser(model), latent(), sigmas(model, steps).to("cuda"), options, Clearing(card, 1),
+        noise_sampler=lambda sigma, following: torch.zeros_like(latent()), direction=direction, strength=1.0,
+        edit_until=1.0, boost_from=0.5,
+    )  # fmt: skip
+    assert out.shape == (2, 4, 16, 16) and out.device.type == "cuda"
+    counts = counts_of(card, "a call of the UNet in Asyrp's sampler", 2 * (steps - 1) - 1)
+    assert counts[0] == 0
+    assert all(own <= of_core for own, of_core in zip(counts, core, strict=True))
+
+
+@pytest.mark.parametrize("method", ["invert_ddpm", "invert_ddim", "sample_inversion"])
+def test_inversions_sampling_waits_for_nothing(card, core, host, module, model, method):
+    steps, schedule, noises = 6, sigmas(model, 6), torch.zeros(6, 2, 4, 16, 16)
+    given = {
+        "invert_ddpm": {"noises": noises, "found": []},
+        "invert_ddim": {"found": []},
+        "sample_inversion": {"inversion": host.Inversion(noises[0], noises.__getitem__, schedule, eta=1.0)},
+    }
+    options = {"model_options": options_of(model)}
+    sampler, on = getattr(module("inversion"), method), Denoiser(model, latent(), latent())
+    sampler(on, latent(), schedule.to("cuda"), options, Clearing(card), **given[method])
+    reads, waits, uploads, downloads = counts_of(card, f"a call of the UNet in {method}", steps - 1)
+    assert (reads, waits, downloads) == (0, core[1], core[3])
+    noise = 0 if method == "invert_ddim" else 1  # of each step its own
+    assert uploads <= core[2] + noise
