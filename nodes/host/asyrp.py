@@ -11,7 +11,8 @@ from torch import Tensor
 from .branches import prompt_names
 from .edits import Injection
 from .injection import Addition, sampling_of
-from .sites import WRAPPERS, require_fit
+from .patching import WRAPPERS
+from .sites import require_fit
 from .split_passes import EncodeOnce
 
 

@@ -11,8 +11,9 @@ from torch import Tensor
 from ...directions import Direction
 from .branches import Branch, branches_of
 from .edits import ApplyTo, Fit, Injection, Layout, Substitution
+from .patching import SiteCall, SitePatch, patched, patches_of
 from .prepared import Prepared, Schedule, plus, total
-from .sites import SiteCall, SitePatch, patched, patches_of, require_fit
+from .sites import require_fit
 from .substituted import Substituted
 
 

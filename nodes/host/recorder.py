@@ -10,7 +10,8 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from ...directions import MIDDLE
 from .branches import Branch, branches_of, chunk_of_branch
-from .sites import SiteCall, patched, require_sites
+from .patching import SiteCall, patched
+from .sites import require_sites
 from .transfers import Readback
 
 GRID = 16

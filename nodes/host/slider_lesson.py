@@ -15,8 +15,9 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...directions import HOLD, SiteVector, drift, larger, least_squares_step
+from .patching import wrapped
 from .products import jacobian_of
-from .sites import decoder_block, wrapped
+from .sites import decoder_block
 from .split_unet import SplitUNet, split
 
 NEUTRAL, NEGATIVE, TOWARDS, AWAY, KEPT = range(5)

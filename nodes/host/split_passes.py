@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ...directions import brief
 from .branches import Branch, branches_of, chunk_of_branch
-from .sites import SiteCall, SitePatch, decoder_block, require_sites, wrapped
+from .patching import SiteCall, SitePatch, wrapped
+from .sites import decoder_block, require_sites
 from .split_unet import SplitUNet, split
 
 PredictedLatents = Callable[[Tensor], Tensor]
