@@ -9,6 +9,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from .branches import prompt_names
+from .compilation import compile_blocks
 from .edits import Injection
 from .injection import Addition, sampling_of
 from .patching import WRAPPERS
@@ -33,6 +34,7 @@ def sample_asyrp(
     options = {**create_model_options_clone(extra_args["model_options"]), **prompt_names(model.inner_model)}
     for kind, wrapper in ((WrappersMP.DIFFUSION_MODEL, once), *WRAPPERS):
         comfy.patcher_extension.add_wrapper_with_key(kind, "hspace_asyrp", wrapper, options, is_model_options=True)
+    compile_blocks(options)
     editing = {**extra_args, "model_options": options}
     schedule = sigmas.cpu()  # whatever is asked of it there is known without waiting
     with sampling_of(patcher, schedule, options):

@@ -1,15 +1,14 @@
 """How a patch gets to its site. Only this file knows ComfyUI's hooks."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 
-import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...directions import MIDDLE
 from .branches import NAMING
+from .compilation import compiled_by_blocks, uncompiled
 from .sites import decoder_block
 
 _CALL = "hspace_call"
@@ -104,19 +103,13 @@ class _AtOutputs:
         return self.patches[number](SiteCall(f"output.{number}", h, x, timesteps, options)), skip
 
 
-def wrapped(model):
-    """A clone of `model` that runs uncompiled, and whose patches know their input, timestep and prompts."""
+def wrapped(model, *, differentiated: bool = False):
+    """A clone of `model` whose patches know their input, timestep and prompts. For derivatives it runs uncompiled."""
     wrapped = model.clone()
-    for kind, wrapper in WRAPPERS:
-        wrapped.add_wrapper_with_key(kind, "hspace", wrapper)
+    for kind, wrapper in (*WRAPPERS, (WrappersMP.OUTER_SAMPLE, uncompiled if differentiated else compiled_by_blocks)):
+        if wrapper not in wrapped.get_wrappers(kind, "hspace"):
+            wrapped.add_wrapper_with_key(kind, "hspace", wrapper)
     return wrapped
-
-
-def uncompiled(executor, x, t, c_concat, c_crossattn, control, transformer_options, **kwargs):
-    """Calls a model that ComfyUI compiles as it was before: compiled, it keeps to the patches of its first call."""
-    compiled = "torch.compile" in transformer_options["wrappers"][WrappersMP.APPLY_MODEL]
-    with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
-        return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
 
 
 def note_call(executor, x, timesteps, context=None, y=None, control=None, transformer_options=None, **kwargs):
@@ -125,4 +118,4 @@ def note_call(executor, x, timesteps, context=None, y=None, control=None, transf
     return executor(x, timesteps, context, y, control, options, **kwargs)
 
 
-WRAPPERS = ((WrappersMP.APPLY_MODEL, uncompiled), (WrappersMP.DIFFUSION_MODEL, note_call), *NAMING)
+WRAPPERS = ((WrappersMP.DIFFUSION_MODEL, note_call), *NAMING)

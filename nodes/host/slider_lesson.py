@@ -154,7 +154,7 @@ class Lesson(comfy.samplers.CFGGuider):
 
     def __init__(self, model, prompts: Prompts, cfg: float, sigmas: Tensor, teacher: Teacher):
         self.cut, self.teacher = Cut(min(teacher.sites, key=decoder_block)), teacher
-        model = wrapped(model)
+        model = wrapped(model, differentiated=True)
         model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "hspace_lesson", self.cut)
         super().__init__(model)
         self.inner_set_conds({
