@@ -15,8 +15,9 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...directions import HOLD, SiteVector, drift, larger, least_squares_step
+from .patching import wrapped
 from .products import jacobian_of
-from .sites import decoder_block, wrapped
+from .sites import decoder_block
 from .split_unet import SplitUNet, split
 
 NEUTRAL, NEGATIVE, TOWARDS, AWAY, KEPT = range(5)
@@ -153,7 +154,7 @@ class Lesson(comfy.samplers.CFGGuider):
 
     def __init__(self, model, prompts: Prompts, cfg: float, sigmas: Tensor, teacher: Teacher):
         self.cut, self.teacher = Cut(min(teacher.sites, key=decoder_block)), teacher
-        model = wrapped(model)
+        model = wrapped(model, differentiated=True)
         model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "hspace_lesson", self.cut)
         super().__init__(model)
         self.inner_set_conds({

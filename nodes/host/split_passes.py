@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ...directions import brief
 from .branches import Branch, branches_of, chunk_of_branch
-from .sites import SiteCall, SitePatch, decoder_block, require_sites, wrapped
+from .patching import SiteCall, SitePatch, wrapped
+from .sites import decoder_block, require_sites
 from .split_unet import SplitUNet, split
 
 PredictedLatents = Callable[[Tensor], Tensor]
@@ -28,7 +29,7 @@ def visit_at_sigmas(
 
 def _visited(model, visitor: Callable, awaited: "_Awaited", site: str):
     require_sites(model, (site,), "Cutting the UNet")
-    visited = wrapped(model)
+    visited = wrapped(model, differentiated=True)
     visited.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "hspace_visit", visitor)
     visited.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "hspace_visit", awaited.predict_noise)
     visited.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "hspace_visit", awaited.outer_sample)

@@ -41,7 +41,13 @@ class SplitUNet:
     decode: Decode
     prediction: Tensor
     """`(n, channels, height, width)`: what the whole model predicted."""
-    timestep: float
+    timesteps: Tensor
+    """`(n,)`, all the same."""
+
+    @property
+    def timestep(self) -> float:
+        """Read from the device, which waits for it."""
+        return float(self.timesteps[0])
 
     def jacobian(self) -> Jacobian:
         """Of the prediction of one picture by its h: see `jacobian_of`."""
@@ -67,7 +73,7 @@ def split(
     with torch.inference_mode(False if differentiable else torch.is_inference_mode_enabled()), torch.no_grad():
         of_part = lambda value: value.chunk(count)[index].clone() if torch.is_tensor(value) else value  # noqa: E731
         decode = _decoder(executor.class_obj, of_part, seen, x.dtype, differentiable)
-        return prediction, SplitUNet(of_part(seen.h), decode, of_part(prediction), float(timesteps[0]))
+        return prediction, SplitUNet(of_part(seen.h), decode, of_part(prediction), of_part(timesteps))
 
 
 class _Activations:
