@@ -108,7 +108,7 @@ def _decoder(unet, of_part, seen: _Activations, dtype: torch.dtype, differentiab
     if differentiable:
         options = {**options, "optimized_attention_override": differentiable_attention}
     rest = _Rest(unet, seen.block, tuple(map(of_part, seen.skips)), emb, context, options, dtype)
-    return with_autograd_weights(rest) if differentiable else rest
+    return with_autograd_weights(rest, seen.h.device) if differentiable else rest
 
 
 class _Rest(torch.nn.Module):
