@@ -1,15 +1,16 @@
-"""What derivatives through a model of ComfyUI need: grad mode, weights, attention and memory that allow them."""
+"""What derivatives through a model of ComfyUI need: grad mode, weights and attention that allow them."""
 
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 
-import comfy.model_management
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
+
+from .graph_budget import leave_out
 
 
 def differentiable_attention(_function, *args, **kwargs) -> Tensor:
@@ -33,9 +34,11 @@ def with_autograd_weights(module: torch.nn.Module, device: torch.device) -> Call
     delegate, has none for vision models and small VAEs, and where memory is short it brings its weights as well.
     """
     named = (*module.named_parameters(), *module.named_buffers())
-    weights = {name: autograd_alias(weight) for name, weight in named if weight.device == device}
+    with torch.inference_mode(False):
+        weights = {name: autograd_alias(weight) for name, weight in named if weight.device == device}
 
     def run(*args, **kwargs):
+        leave_out(weights.values())
         with _Untouched(weights.values()):
             return torch.func.functional_call(module, weights, args, kwargs)
 
@@ -82,36 +85,3 @@ def derivatives():
 def math_attention():
     """The fused kernels have neither a forward derivative nor a second one."""
     return sdpa_kernel(SDPBackend.MATH)
-
-
-class GraphBudget:
-    """Counts what a graph keeps, and keeps no more than the device has."""
-
-    def __init__(self, device: torch.device):
-        self.free = comfy.model_management.get_free_memory(device)
-        self.kept: set[int] = set()
-        self.bytes = 0
-
-    @property
-    def fits(self) -> bool:
-        return self.bytes <= self.free
-
-    @contextmanager
-    def measured(self):
-        with torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor):
-            yield
-
-    def require(self) -> None:
-        if not self.fits:
-            raise ValueError(
-                f"The decoder's graph does not fit into memory: it needs over {self.bytes / 1e9:.1f} GB, "
-                f"{self.free / 1e9:.1f} GB are free. Use smaller pictures, fewer at once, or free the memory of "
-                "other models."
-            )
-
-    def _keep(self, tensor: Tensor) -> Tensor | None:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self.kept:
-            self.kept.add(storage.data_ptr())
-            self.bytes += storage.nbytes()
-        return tensor.detach() if self.fits else None

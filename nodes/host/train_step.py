@@ -10,7 +10,8 @@ from torch import Tensor
 from ...directions import Learner
 from .baseline import Baseline
 from .decoding import decoded_with_gradient
-from .derivatives import GraphBudget, derivatives
+from .derivatives import derivatives
+from .graph_budget import GraphBudget
 from .objective import Objective
 from .split_passes import PredictedLatents
 from .split_unet import SplitUNet
