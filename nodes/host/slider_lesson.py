@@ -15,6 +15,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...directions import HOLD, SiteVector, drift, larger, least_squares_step
+from .graph_budget import out_of_memory_told
 from .patching import wrapped
 from .products import jacobian_of
 from .sites import decoder_block
@@ -180,5 +181,6 @@ class Lesson(comfy.samplers.CFGGuider):
             given = x.clone(), timestep.clone()
             denoised = lambda out: self.inner_model.model_sampling.calculate_denoised(given[1], out.float(), given[0])  # noqa: E731
             plain = [each.clone() for each in predicted]
-            moved = self.teacher.teach(step, self.cut.split_unet, denoised, plain, guided.clone())
+            with out_of_memory_told():
+                moved = self.teacher.teach(step, self.cut.split_unet, denoised, plain, guided.clone())
         return guided + moved
