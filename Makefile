@@ -13,6 +13,7 @@ help:
 	@echo "make test     lint, types, and all tests; says at its end what this machine cannot test"
 	@echo "make test-slow the oldest ComfyUI, full-size models, campaigns of faults and hostile files: hours, before a release"
 	@echo "make bench    the speed table, docs/benchmarks.md: an hour"
+	@echo "make gpu      on a machine with a card: the tests that concern it, and what edits take; a report to paste"
 	@echo "make measure  what components mean: docs/semantics.md, a quarter of an hour"
 	@echo "make lint     lint and types alone"
 	@echo "make clean    remove the installation: .venv, and .comfyui with what was saved in it, .comfyui-versions"
@@ -48,7 +49,10 @@ bench: install
 	@$(RUN) -m pytest -s tests/benchmarks/scale.py tests/benchmarks/jacobian.py -k "not (mask or strength or meaning)"
 	@$(RUN) -m pytest -s tests/benchmarks/speed.py
 
+gpu: install
+	@$(RUN) -m tools.gpu
+
 clean:
 	rm -rf .venv .comfyui .comfyui-versions .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help install demo ui lint test test-slow bench measure clean
+.PHONY: help install demo ui lint test test-slow bench measure gpu clean

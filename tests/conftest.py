@@ -40,10 +40,31 @@ def start_comfyui(comfyui: Path) -> None:
     import comfy.cli_args  # noqa: F401, it reads sys.argv now and never again
 
     comfy.options.enable_args_parsing(False)
+    if "--cpu" not in chosen:
+        start_dynamic_vram()
     # As main.py does: nodes.py puts comfy/ before it on the path, which has a utils.py of its own.
     import utils.extra_config  # noqa: F401
 
     sys.argv = arguments
+
+
+def start_dynamic_vram() -> None:
+    """As main.py does on a card, unless its arguments say no."""
+    import comfy.cli_args
+
+    if not getattr(comfy.cli_args, "enables_dynamic_vram", lambda: False)():
+        return
+    import comfy_aimdo.control
+
+    comfy_aimdo.control.init()
+    import comfy.memory_management
+    import comfy.model_management
+    import comfy.model_patcher
+
+    devices = comfy.model_management.get_all_torch_devices()
+    if comfy_aimdo.control.init_devices((each.index, 0) for each in devices):
+        comfy.model_patcher.CoreModelPatcher = comfy.model_patcher.ModelPatcherDynamic
+        comfy.memory_management.aimdo_enabled = True
 
 
 if COMFYUI:

@@ -1,4 +1,4 @@
-"""ComfyUI's own UNet with random weights, in the layout of Stable Diffusion 1.5: tiny, or in full size."""
+"""ComfyUI's own UNet with random weights, in the layouts of Stable Diffusion 1.5 and SDXL: tiny, or in full size."""
 
 import torch
 
@@ -33,13 +33,40 @@ SDXL = {
     "use_linear_in_transformer": True,
 }
 """SDXL's UNet without its vector of sizes, which does not reach the decoder but through the time embedding."""
+TINY_SDXL = {
+    **SDXL,
+    "model_channels": 32,
+    "num_res_blocks": [1, 1, 1],
+    "channel_mult": [1, 2, 2],
+    "transformer_depth": [0, 1, 2],
+    "transformer_depth_output": [0, 0, 1, 1, 2, 2],
+    "transformer_depth_middle": 2,
+    "context_dim": 16,
+    "num_head_channels": 16,
+    "num_classes": "sequential",
+    "adm_in_channels": 2816,
+}
+"""With it, and scaled down."""
 
 
 def sd15(layout: dict = TINY, **changes):
     """A MODEL of family SD15 whose weights are random but the same every time."""
     from comfy.model_base import BaseModel
-    from comfy.model_patcher import ModelPatcher
     from comfy.supported_models import SD15
+
+    return random_model(SD15, BaseModel, layout | changes)
+
+
+def sdxl(layout: dict = TINY_SDXL, **changes):
+    """A MODEL of family SDXL whose weights are random but the same every time."""
+    from comfy import model_base, supported_models
+
+    return random_model(supported_models.SDXL, model_base.SDXL, layout | changes)
+
+
+def random_model(family, base, layout: dict):
+    """On the device that ComfyUI computes on, in the layout's dtype; it computes in that where the device can."""
+    from comfy import model_management, model_patcher
 
     unet_config = {
         "image_size": 32,
@@ -55,19 +82,21 @@ def sd15(layout: dict = TINY, **changes):
         "num_head_channels": -1,
         "dtype": torch.float32,
         **layout,
-        **changes,
     }
-    config = SD15(unet_config)
+    config = family(unet_config)
     config.unet_config = unet_config
-    model = BaseModel(config)
+    device, offload_device = model_management.get_torch_device(), model_management.unet_offload_device()
+    dtype = unet_config["dtype"]
+    config.set_inference_dtype(dtype, model_management.unet_manual_cast(dtype, device))
+    model = base(config)
     generator = torch.Generator().manual_seed(0)
     for name, weight in model.diffusion_model.named_parameters():
         fan_in = weight[0].numel() if weight.ndim > 1 else 1
         weight.data = torch.randn(weight.shape, generator=generator) * (0.7 / fan_in**0.5 if weight.ndim > 1 else 0.1)
         if name.endswith("norm.weight") or weight.ndim == 1 and name.endswith("weight"):
             weight.data += 1
-    cpu = torch.device("cpu")
-    return ModelPatcher(model, load_device=cpu, offload_device=cpu)
+        weight.data = weight.data.to(dtype)
+    return model_patcher.CoreModelPatcher(model, load_device=device, offload_device=offload_device)
 
 
 def conditioning(seed: int, width: int = 16):

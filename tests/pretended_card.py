@@ -9,17 +9,24 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-READ = torch.ops.aten._local_scalar_dense.default
-COPIES = torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default
+READ, COMPARE = torch.ops.aten._local_scalar_dense.default, torch.ops.aten.equal.default
+COPY = torch.ops.aten._to_copy.default
+COPIES = COPY, torch.ops.aten.copy_.default
 
 
 class PretendedCard(TorchDispatchMode):
-    """Within it, device "cuda" works as far as sizes go. Counts numbers read back, and copies to it and from it."""
+    """Within it, device "cuda" works as far as sizes go. Counts numbers read back, and copies to it and from it.
+
+    What is asked of a number that isn't known is the `answer`, on the card and of what was copied from it. What was
+    copied to it comes back as it was.
+    """
 
     def __init__(self, answer: float = 1.0):
         super().__init__()
         self.answer = answer
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
+        self.known: dict[torch.Tensor, torch.Tensor] = {}
+        """What was copied to the card, by what is there."""
         self.clear()
 
     def __enter__(self):
@@ -32,6 +39,8 @@ class PretendedCard(TorchDispatchMode):
 
     def clear(self) -> None:
         self.reads = self.uploads = self.downloads = 0
+        self.waits = 0
+        """Reads, and copies either way that block."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -39,15 +48,28 @@ class PretendedCard(TorchDispatchMode):
         if not any(_on_card(each) for each in leaves):
             with unset_fake_temporarily():
                 return func(*args, **kwargs)
-        if func is READ:
-            self.reads += 1
-            return self.answer
+        devices = [each.device.type for each in leaves if isinstance(each, torch.Tensor)]
+        if func in (READ, COMPARE):
+            self.reads += "cuda" in devices
+            self.waits += "cuda" in devices
+            return bool(self.answer) if func is COMPARE else self.answer
         result = func(*args, **kwargs)
         if func in COPIES:
-            devices = [each.device.type for each in leaves if isinstance(each, torch.Tensor)]
-            self.uploads += result.device.type == "cuda" and "cpu" in devices
-            self.downloads += result.device.type == "cpu" and "cuda" in devices
+            up = result.device.type == "cuda" and "cpu" in devices
+            down = result.device.type == "cpu" and "cuda" in devices
+            self.uploads += up
+            self.downloads += down
+            self.waits += (up or down) and not _is_non_blocking(func, args, kwargs)
+            if up and func is COPY and not isinstance(args[0], FakeTensor):
+                self.known[result] = args[0]
+            if down and func is COPY and args[0] in self.known:
+                with unset_fake_temporarily():
+                    return self.known[args[0]].to(result.dtype)
         return result
+
+
+def _is_non_blocking(func, args, kwargs) -> bool:
+    return kwargs.get("non_blocking", False) if func is COPY else args[2:] == (True,)
 
 
 def _on_card(value) -> bool:

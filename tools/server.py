@@ -1,6 +1,7 @@
 """A real ComfyUI server on the loopback address with this pack in it, for as long as a `with` block lasts."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -54,7 +55,8 @@ class Server:
         self.log_path = Path(self.scratch.name) / "server.log"
         self.folders = {"output": output, "temp": Path(self.scratch.name) / "temp"}
         self.command = [
-            *(sys.executable, "-u", comfyui / "main.py", "--cpu", "--disable-auto-launch"),
+            *(sys.executable, "-u", comfyui / "main.py", "--disable-auto-launch"),
+            *os.environ.get("HSPACE_COMFYUI_ARGS", "--cpu").split(),
             *("--listen", "127.0.0.1", "--port", str(self.port)),
             *("--base-directory", base, "--output-directory", output),
             *("--temp-directory", self.scratch.name, "--user-directory", self.scratch.name),

@@ -59,17 +59,22 @@ class Learner:
         delta: Tensor = self.rows[row] * self.scale[row]
         return delta
 
-    def step(self, row: int, loss: Tensor) -> None:
-        """One step of one row down the gradient of `loss`, scaled on its way so that half precision doesn't lose it.
+    def gradient(self, row: int, loss: Tensor) -> Tensor:
+        """Of `loss` by a row, scaled so that half precision doesn't lose it. Those of a loss's parts can be added."""
+        (gradient,) = torch.autograd.grad(self.scaler.scale(loss), self.rows[row])
+        return gradient
+
+    def step(self, row: int, gradient: Tensor, loss: float) -> None:
+        """One step of one row down what `gradient` gave for a `loss`.
 
         A gradient that overflows is left out, and the next one scaled by half. `ValueError` where that doesn't help.
         """
         parameter = self.rows[row]
-        (parameter.grad,) = torch.autograd.grad(self.scaler.scale(loss), parameter)
+        parameter.grad = gradient
         self.scaler.step(self.adam)
         self.scaler.update()
         parameter.grad = None
-        if not torch.isfinite(loss) or self.scaler.get_scale() <= LOWEST_SCALE:
+        if not math.isfinite(loss) or self.scaler.get_scale() <= LOWEST_SCALE:
             raise ValueError(
                 "The gradient of the objective is not finite: got NaN or infinity, however its loss is scaled. Load "
                 "the model, the VAE, or what the objective looks with, in a higher precision."

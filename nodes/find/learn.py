@@ -130,7 +130,7 @@ class HSpaceLearnDirection(io.ComfyNode):
         recipe = {"learn": objective.recipe, **how, "vae": weights_fingerprint(vae.patcher), **made}
         file = bank_folder(name, json.dumps(recipe, sort_keys=True)) / "learning.safetensors"
         state = read_checkpoint(file, rounds)
-        load_models_gpu([model, vae.patcher, *objective.patchers])  # before sampling, which would have to wait for them
+        load_models_gpu([model, vae.patcher, objective.patcher])  # before sampling, which would have to wait for them
         trainer = Trainer(model, run, vae, objective, seed_range(first_seed, count), batch_size, branch, rounds, site)
         baseline = trainer.measure_baseline()
         learner = start_learner(baseline.shape, baseline.scale_over(span), rate, state, file)

@@ -1,5 +1,7 @@
 """Kwon et al.'s asymmetric step as a sampler function."""
 
+from itertools import pairwise
+
 import comfy.patcher_extension
 from comfy.k_diffusion.sampling import default_noise_sampler, get_ancestral_step
 from comfy.model_patcher import create_model_options_clone
@@ -7,9 +9,11 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from .branches import prompt_names
+from .compilation import compile_blocks
 from .edits import Injection
 from .injection import Addition, sampling_of
-from .sites import WRAPPERS, require_fit
+from .patching import WRAPPERS
+from .sites import require_fit
 from .split_passes import EncodeOnce
 
 
@@ -30,22 +34,24 @@ def sample_asyrp(
     options = {**create_model_options_clone(extra_args["model_options"]), **prompt_names(model.inner_model)}
     for kind, wrapper in ((WrappersMP.DIFFUSION_MODEL, once), *WRAPPERS):
         comfy.patcher_extension.add_wrapper_with_key(kind, "hspace_asyrp", wrapper, options, is_model_options=True)
+    compile_blocks(options)
     editing = {**extra_args, "model_options": options}
-    with sampling_of(patcher, sigmas, options):
-        for i in range(len(sigmas) - 1):
-            sigma = sigmas[i] * x.new_ones(len(x))
-            edited = strength != 0 and float(sigmas[i]) > until
+    schedule = sigmas.cpu()  # whatever is asked of it there is known without waiting
+    with sampling_of(patcher, schedule, options):
+        for i, (now, following) in enumerate(pairwise(schedule)):
+            sigma = now * x.new_ones(len(x))
+            edited = strength != 0 and float(now) > until
             denoised = model(x, sigma, **(editing if edited else extra_args))
             if callback is not None:
                 callback({"x": x, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
-            boosted = float(sigmas[i]) <= boost
-            down, up = get_ancestral_step(sigmas[i], sigmas[i + 1], eta=float(boosted))
+            boosted = float(now) <= boost
+            down, up = get_ancestral_step(now, following, eta=float(boosted))
             exact = boosted and down == 0  # as core's euler_ancestral ends, and its euler doesn't
-            following = denoised if exact else x + (x - denoised) / sigmas[i] * (down - sigmas[i])
+            moved = denoised if exact else x + (x - denoised) / now * (down - now)
             if edited:
                 once.edit = edit
-                following = following + (model(x, sigma, **editing) - denoised)
+                moved = moved + (model(x, sigma, **editing) - denoised)
                 once.edit = None
                 once.whole.clear()
-            x = following + noise_sampler(sigmas[i], sigmas[i + 1]) * up if up > 0 else following
+            x = moved + noise_sampler(sigmas[i], sigmas[i + 1]) * up if up > 0 else moved
     return x

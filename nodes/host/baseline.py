@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from .decoding import decoded_with_gradient
+from .graph_budget import in_parts
 from .objective import Objective
-from .split_passes import PredictedLatents
+from .split_passes import Branched
 from .split_unet import SplitUNet
 
 CONSTANT, EACH_TIMESTEP = "constant", "each timestep"
@@ -54,11 +55,11 @@ class BaselinePass:
         self.objective, self.vae = objective, vae
         self.steps: dict[int, tuple] = {}
 
-    def __call__(self, step: int, split_unet: SplitUNet, predicted: PredictedLatents | None) -> Tensor:
-        if predicted is not None:
+    def __call__(self, step: int, split_unet: SplitUNet, branched: Branched | None) -> Tensor:
+        if branched is not None:
             with torch.inference_mode(False), torch.no_grad():
-                latents = predicted(split_unet.prediction)
-                features = self.objective.features(decoded_with_gradient(self.vae, latents))
+                latents = branched.latents(split_unet.prediction[branched.rows], slice(None))
+                features = torch.cat(in_parts(lambda part: self._features(latents[part]), len(latents)))
             spread = float(split_unet.h.float().std())
             self.steps[step] = (
                 split_unet.timestep,
@@ -68,6 +69,9 @@ class BaselinePass:
                 features.cpu(),
             )
         return split_unet.prediction
+
+    def _features(self, latents: Tensor) -> Tensor:
+        return self.objective.features(decoded_with_gradient(self.vae, latents))
 
     def baseline(self) -> Baseline:
         timesteps, scales, shapes, predictions, features = zip(

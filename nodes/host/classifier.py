@@ -35,7 +35,7 @@ class Classifier:
 
     def differentiable(self, pictures: Tensor) -> Tensor:
         """`(n, m)` with their graph, of pictures `(n, 3, height, width)` in 0..1 on the device where it is loaded."""
-        return self.predict(with_autograd_weights(self.patcher.model[0]), pictures)
+        return self.predict(with_autograd_weights(self.patcher.model[0], pictures.device), pictures)
 
 
 def load_classifier(name: str) -> Classifier:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...directions import Bank
 from .derivatives import with_autograd_weights
+from .loading import require_loaded
 
 
 def decoded(bank: Bank, vae, batch_size: int) -> Iterator[Tensor]:
@@ -22,10 +23,11 @@ def decoded(bank: Bank, vae, batch_size: int) -> Iterator[Tensor]:
 
 
 def decoded_with_gradient(vae, latents: Tensor) -> Tensor:
-    """Pictures `(n, 3, height, width)` float32 in 0..1, by a VAE wherever it is loaded."""
-    decoder = _Decoder(vae.first_stage_model)
-    device = next((weight.device for weight in decoder.parameters()), latents.device)
-    pictures = with_autograd_weights(decoder)(latents.to(device, vae.vae_dtype))
+    """Pictures `(n, 3, height, width)` float32 in 0..1, on the VAE's own device."""
+    require_loaded(vae.patcher)
+    device = vae.patcher.load_device
+    decode = with_autograd_weights(_Decoder(vae.first_stage_model), device)
+    pictures = decode(latents.to(device, vae.vae_dtype))
     return vae.process_output(pictures.float().clone())  # which it does in place
 
 

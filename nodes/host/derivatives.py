@@ -1,13 +1,16 @@
-"""What derivatives through a model of ComfyUI need: grad mode, weights, attention and memory that allow them."""
+"""What derivatives through a model of ComfyUI need: grad mode, weights and attention that allow them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 
-import comfy.model_management
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor
+from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+
+from .graph_budget import leave_out
 
 
 def differentiable_attention(_function, *args, **kwargs) -> Tensor:
@@ -23,10 +26,54 @@ def autograd_alias(weight: Tensor) -> Tensor:
     return alias.set_(weight.untyped_storage(), weight.storage_offset(), weight.size(), weight.stride())
 
 
-def with_autograd_weights(module: torch.nn.Module) -> Callable:
-    """`module`'s forward, which derivatives may pass."""
-    weights = {name: autograd_alias(weight) for name, weight in (*module.named_parameters(), *module.named_buffers())}
-    return lambda *args, **kwargs: torch.func.functional_call(module, weights, args, kwargs)
+def with_autograd_weights(module: torch.nn.Module, device: torch.device) -> Callable:
+    """`module`'s forward, which derivatives may pass, wherever its weights lie while it computes on `device`.
+
+    Weights that lie there are used where they are. Others, ComfyUI brings there layer by layer, under dynamic VRAM and
+    in want of memory: those are copied for as long as a graph needs them. Core's own way out, the patcher's non-dynamic
+    delegate, has none for vision models and small VAEs, and where memory is short it brings its weights as well.
+    """
+    named = (*module.named_parameters(), *module.named_buffers())
+    with torch.inference_mode(False):
+        weights = {name: autograd_alias(weight) for name, weight in named if weight.device == device}
+
+    def run(*args, **kwargs):
+        leave_out(weights.values())
+        with _Untouched(weights.values()):
+            return torch.func.functional_call(module, weights, args, kwargs)
+
+    return run
+
+
+LAYERS = frozenset({
+    functional.linear, functional.conv1d, functional.conv2d, functional.conv3d, functional.conv_transpose1d,
+    functional.conv_transpose2d, functional.group_norm, functional.layer_norm, functional.rms_norm,
+    functional.embedding,
+})  # fmt: skip
+"""What ComfyUI's layers (`comfy.ops`) call with weights that they were handed."""
+
+
+class _Untouched(TorchFunctionMode):
+    """Within it, graphs keep what stays as it is: weights of their own, not those in a buffer that the next layer's are
+    read into, and an x of their own where CLIP adds to x in place what it makes of its normalisation.
+    """
+
+    def __init__(self, lying: Iterable[Tensor]):
+        super().__init__()
+        self.lying = frozenset(map(id, lying))
+        """Weights that stay as they are."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function in LAYERS:
+            args = args[0], *map(self._own, args[1:])
+            kwargs = {name: self._own(value) for name, value in kwargs.items()}
+        if function is functional.layer_norm:
+            args = args[0].clone(), *args[1:]
+        return function(*args, **kwargs)
+
+    def _own(self, value):
+        return value if not isinstance(value, Tensor) or id(value) in self.lying else value.clone()
 
 
 @contextmanager
@@ -38,36 +85,3 @@ def derivatives():
 def math_attention():
     """The fused kernels have neither a forward derivative nor a second one."""
     return sdpa_kernel(SDPBackend.MATH)
-
-
-class GraphBudget:
-    """Counts what a graph keeps, and keeps no more than the device has."""
-
-    def __init__(self, device: torch.device):
-        self.free = comfy.model_management.get_free_memory(device)
-        self.kept: set[int] = set()
-        self.bytes = 0
-
-    @property
-    def fits(self) -> bool:
-        return self.bytes <= self.free
-
-    @contextmanager
-    def measured(self):
-        with torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor):
-            yield
-
-    def require(self) -> None:
-        if not self.fits:
-            raise ValueError(
-                f"The decoder's graph does not fit into memory: it needs over {self.bytes / 1e9:.1f} GB, "
-                f"{self.free / 1e9:.1f} GB are free. Use smaller pictures, fewer at once, or free the memory of "
-                "other models."
-            )
-
-    def _keep(self, tensor: Tensor) -> Tensor | None:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self.kept:
-            self.kept.add(storage.data_ptr())
-            self.bytes += storage.nbytes()
-        return tensor.detach() if self.fits else None

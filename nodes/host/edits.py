@@ -99,14 +99,29 @@ class Substitution:
 
     recorded: Mapping[Branch, Mapping[float, Tensor]]
     """h `(n, c, h, w)` by timestep, for each side of the guidance that is replaced."""
+    sigma_start: float
+    sigma_end: float
+    """As an injection's."""
+
+    def acts_at(self, sigma: float) -> bool:
+        return self.sigma_end < sigma <= self.sigma_start
+
+    @property
+    def timesteps(self) -> list[float]:
+        """Where all of these sides were recorded, descending."""
+        return sorted(set.intersection(*map(set, self.recorded.values())), reverse=True)
 
     def __call__(self, h: Tensor, branches: tuple[Branch | None, ...], timestep: float) -> Tensor:
         if any(timestep not in each for each in self.recorded.values()):
-            raise ValueError(
-                f"The sampler came to timestep {timestep:g}, where nothing was recorded: it chooses its own steps. "
-                "Use another sampler."
-            )
+            raise not_recorded(timestep)
         return torch.cat([
             self.recorded[branch][timestep].to(chunk) if branch in self.recorded else chunk
             for chunk, branch in zip(h.chunk(len(branches)), branches, strict=True)
         ])  # fmt: skip
+
+
+def not_recorded(timestep: float) -> ValueError:
+    return ValueError(
+        f"The sampler came to timestep {timestep:g}, where nothing was recorded: it chooses its own steps. Use another "
+        "sampler."
+    )

@@ -11,8 +11,10 @@ from torch import Tensor
 from ...directions import Direction
 from .branches import Branch, branches_of
 from .edits import ApplyTo, Fit, Injection, Layout, Substitution
+from .patching import SiteCall, SitePatch, patched, patches_of
 from .prepared import Prepared, Schedule, plus, total
-from .sites import SiteCall, SitePatch, patched, patches_of, require_fit
+from .sites import require_fit
+from .substituted import Substituted
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,16 +34,16 @@ class Addition:
 
 @dataclass(frozen=True, eq=False)
 class Replacement:
-    """The patch that puts recorded h in the place of the model's own, in a window of the sampling."""
+    """The patch that puts recorded h in the place of the model's own."""
 
     edit: Substitution
-    sigma_start: float
-    sigma_end: float
 
     def __call__(self, call: SiteCall) -> Tensor:
-        if not self.sigma_end < float(call.options["sigmas"][0]) <= self.sigma_start:
-            return call.h
-        return self.edit(call.h, branches_of(call.options), call.timestep)
+        at = Layout.of(call.h, branches_of(call.options))
+        sigma, sampling = call.options["sigmas"][:1], _sampling.get()
+        if sampling is not None:
+            return sampling.substituted(self, call.site, at)(call.h, sigma, call.timesteps[:1])
+        return self.edit(call.h, at.branches, call.timestep) if self.edit.acts_at(float(sigma)) else call.h
 
 
 def joined(before: SitePatch, after: SitePatch) -> SitePatch | None:
@@ -78,7 +80,7 @@ def substitute(
 ):
     """A clone of `model` whose h at each site of `recorded` is the one that is there, between the percents."""
     window = _sigmas(model, start_percent, end_percent)
-    return _edited(model, {site: Replacement(Substitution(each), *window) for site, each in recorded.items()})
+    return _edited(model, {site: Replacement(Substitution(each, *window)) for site, each in recorded.items()})
 
 
 def _sigmas(model, start_percent: float, end_percent: float) -> tuple[float, float]:
@@ -87,9 +89,10 @@ def _sigmas(model, start_percent: float, end_percent: float) -> tuple[float, flo
 
 def _edited(model, patches: Mapping[str, SitePatch]):
     edited = patched(model, patches, joined)
-    edited.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "hspace", _note_sampling)
-    preparing = WrappersMP.PREPARE_SAMPLING, "hspace", _require_acting
-    add_wrapper_with_key(*preparing, edited.model_options, is_model_options=True)  # a second model has no others
+    if _note_sampling not in edited.get_wrappers(WrappersMP.OUTER_SAMPLE, "hspace"):
+        edited.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "hspace", _note_sampling)
+        preparing = WrappersMP.PREPARE_SAMPLING, "hspace", _require_acting
+        add_wrapper_with_key(*preparing, edited.model_options, is_model_options=True)  # a second model has no others
     return edited
 
 
@@ -100,6 +103,7 @@ class Sampling:
         self.model_sampling, self.sigmas = model.get_model_object("model_sampling"), sigmas
         self.acting = _edits_of(model_options)
         self._prepared: dict[tuple[Addition, str, Layout], Prepared] = {}
+        self._substituted: dict[tuple[Replacement, str, Layout], Substituted] = {}
 
     def prepared(self, addition: Addition, site: str, at: Layout) -> Prepared:
         key = addition, site, at
@@ -108,6 +112,17 @@ class Sampling:
             self._prepared[key] = Prepared(addition.injections, at, site, schedule)
         return self._prepared[key]
 
+    def substituted(self, replacement: Replacement, site: str, at: Layout) -> Substituted:
+        key = replacement, site, at
+        if key not in self._substituted:
+            self._substituted[key] = Substituted.of(replacement.edit, at, self.model_sampling)
+        return self._substituted[key]
+
+    def require_recorded(self) -> None:
+        """`ValueError` if recorded h was wanted at a timestep that has none: a card says so at the end."""
+        for each in self._substituted.values():
+            each.require_recorded()
+
 
 _sampling: ContextVar[Sampling | None] = ContextVar("sampling", default=None)
 
@@ -115,9 +130,11 @@ _sampling: ContextVar[Sampling | None] = ContextVar("sampling", default=None)
 @contextmanager
 def sampling_of(model, sigmas: Tensor, model_options: dict):
     """Within it what injections add is prepared once for the whole of `sigmas`."""
-    token = _sampling.set(Sampling(model, sigmas, model_options))
+    sampling = Sampling(model, sigmas, model_options)
+    token = _sampling.set(sampling)
     try:
         yield
+        sampling.require_recorded()
     finally:
         _sampling.reset(token)
 

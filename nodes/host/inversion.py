@@ -15,6 +15,7 @@ from comfy.k_diffusion.sampling import get_ancestral_step
 from torch import Tensor
 
 from ...directions import Bank
+from .transfers import uploaded
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +83,11 @@ def invert_ddpm(
     Each level's x is drawn on its own from the picture and `noises (steps, n, ...)`. What floating point made of a step
     is where the next one starts (the paper's correction of accumulated error), so a replay follows to the bit.
     """
-    picture = model.latent_image
+    picture, schedule = model.latent_image, sigmas.cpu()
     for i in range(len(sigmas) - 1):
-        denoised = _denoised(model, x, sigmas[i], extra_args)
-        mean = _mean(x, denoised, sigmas[i], sigmas[i + 1], eta=1.0)
-        drawn = picture if i == len(sigmas) - 2 else picture + sigmas[i + 1] * noises[i + 1].to(picture)
+        denoised = _denoised(model, x, schedule[i], extra_args)
+        mean = _mean(x, denoised, schedule[i], schedule[i + 1], eta=1.0)
+        drawn = picture if i == len(sigmas) - 2 else picture + schedule[i + 1] * uploaded(noises[i + 1], picture)
         found.append(drawn - mean)
         x = mean + found[-1]
         _report(callback, i, x, sigmas, denoised)
@@ -100,11 +101,11 @@ def invert_ddim(model, x, sigmas, extra_args=None, callback=None, disable=None, 
     where it begins, the step from the picture itself that of the lowest sigma: the better the more steps.
     """
     scale = x - model.latent_image
-    x = model.latent_image
+    x, schedule = model.latent_image, sigmas.cpu()
     for i in reversed(range(len(sigmas) - 1)):
-        sigma = sigmas[i + 1] if sigmas[i + 1] > 0 else sigmas[i]
+        sigma = schedule[i + 1] if schedule[i + 1] > 0 else schedule[i]
         denoised = _denoised(model, x, sigma, extra_args)
-        x = x + (x - denoised) / sigma * (sigmas[i] - sigmas[i + 1])
+        x = x + (x - denoised) / sigma * (schedule[i] - schedule[i + 1])
         _report(callback, len(sigmas) - 2 - i, x, sigmas, denoised)
     found.append((x - model.latent_image) / scale)
     return x
@@ -112,7 +113,8 @@ def invert_ddim(model, x, sigmas, extra_args=None, callback=None, disable=None, 
 
 def sample_inversion(model, x, sigmas, extra_args=None, callback=None, disable=None, *, inversion: Inversion) -> Tensor:
     """A sampler function that takes an inversion's noises, step by step."""
-    if sigmas.shape != inversion.sigmas.shape or not torch.allclose(sigmas.cpu(), inversion.sigmas, rtol=1e-5):
+    schedule = sigmas.cpu()
+    if schedule.shape != inversion.sigmas.shape or not torch.allclose(schedule, inversion.sigmas, rtol=1e-5):
         raise ValueError(
             f"These sigmas are not those of the inversion: got {_listed(sigmas)}, wanted "
             f"{_listed(inversion.sigmas)}. Connect Invert Image's own sigmas."
@@ -123,8 +125,8 @@ def sample_inversion(model, x, sigmas, extra_args=None, callback=None, disable=N
             "their own noise. Connect Invert Image's own noise and latent."
         )
     for i in range(len(sigmas) - 1):
-        denoised = _denoised(model, x, sigmas[i], extra_args)
-        x = _mean(x, denoised, sigmas[i], sigmas[i + 1], inversion.eta) + inversion.noise(i).to(x)
+        denoised = _denoised(model, x, schedule[i], extra_args)
+        x = _mean(x, denoised, schedule[i], schedule[i + 1], inversion.eta) + uploaded(inversion.noise(i), x)
         _report(callback, i, x, sigmas, denoised)
     return x
 
@@ -134,7 +136,7 @@ def _denoised(model, x: Tensor, sigma: Tensor, extra_args: dict | None) -> Tenso
 
 
 def _mean(x: Tensor, denoised: Tensor, sigma: Tensor, following: Tensor, eta: float) -> Tensor:
-    """Where a step goes before its noise."""
+    """Where a step goes before its noise. Of sigmas on the CPU, which decide without waiting."""
     down, _ = get_ancestral_step(sigma, following, eta=eta)
     return denoised if down == 0 else x + (x - denoised) / sigma * (down - sigma)
 

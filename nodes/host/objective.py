@@ -13,6 +13,7 @@ from .classifier import Classifier
 from .clip import require_same_width, text_embedding
 from .derivatives import with_autograd_weights
 from .fingerprint import weights_fingerprint
+from .loading import require_loaded
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +23,8 @@ class Objective:
     unit: str
     """What strength 1 of a direction learnt under it means."""
     recipe: dict
-    patchers: tuple[ModelPatcher, ...]
+    patcher: ModelPatcher
+    """Of what sees."""
     _features: Callable[[Tensor], Tensor]
     loss: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
     """`(n,)` of what it sees in edited pictures and in the same unedited, and the spread of the latter `(m,)` at this
@@ -31,9 +33,9 @@ class Objective:
     """`(n,)` of what it sees in edited and unedited pictures: how far they went the way it wants, in its own unit."""
 
     def features(self, pictures: Tensor) -> Tensor:
-        """What it sees, `(n, m)` float32, in pictures `(n, 3, height, width)` in 0..1; wherever it is loaded."""
-        device = next(self.patchers[0].model.parameters()).device
-        features = self._features(pictures.float().to(device))
+        """What it sees, `(n, m)` float32, in pictures `(n, 3, height, width)` in 0..1; on its own device."""
+        require_loaded(self.patcher)
+        features = self._features(pictures.float().to(self.patcher.load_device))
         if not torch.isfinite(features).all():
             raise ValueError(
                 f"The objective ({self.name}) sees NaN or infinity in a picture: got no number to follow. Load it in a "
@@ -60,7 +62,7 @@ def classifier_objective(classifier: Classifier, column: str, others: list[str])
         name=f"{column}, by {classifier.name}" + (f", {', '.join(others)} held" if others else ""),
         unit=f"one standard deviation of {column} as {classifier.name} judges it",
         recipe={"classifier": weights_fingerprint(classifier.patcher), "column": column, "others": others},
-        patchers=(classifier.patcher,),
+        patcher=classifier.patcher,
         _features=lambda pictures: classifier.differentiable(pictures)[:, chosen],
         loss=score_shift_loss,
         moved=lambda edited, plain: edited[:, 0] - plain[:, 0],
@@ -76,7 +78,7 @@ def text_objective(clip, clip_vision, text: str, opposite: str) -> Objective:
     weights = [weights_fingerprint(half) for half in (clip.patcher, clip_vision.patcher)]
 
     def features(pictures: Tensor) -> Tensor:
-        run = with_autograd_weights(clip_vision.model)
+        run = with_autograd_weights(clip_vision.model, pictures.device)
         embeddings = run(pixel_values=_prepared(pictures, clip_vision), intermediate_output=-2)[2]
         return normalize(require_same_width(embeddings, change.shape[-1]).float(), dim=-1)
 
@@ -84,7 +86,7 @@ def text_objective(clip, clip_vision, text: str, opposite: str) -> Objective:
         name=f'from "{opposite}" to "{text}"',
         unit="what it was learnt to be",
         recipe={"clip": weights, "text": text, "opposite": opposite},
-        patchers=(clip_vision.patcher,),
+        patcher=clip_vision.patcher,
         _features=features,
         loss=lambda edited, plain, spread, end: clip_directional_loss(edited, plain, change.to(edited)),
         moved=lambda edited, plain: (edited - plain) @ change.to(edited),

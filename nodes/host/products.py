@@ -8,15 +8,16 @@ from torch import Tensor
 
 from ...directions import Jacobian
 from .convolutions import transposable
-from .derivatives import GraphBudget, derivatives, math_attention
+from .derivatives import derivatives, math_attention
+from .graph_budget import GraphBudget, TooLarge, out_of_memory_told
 
 
 def jacobian_of(function: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Jacobian]:
     """The value of a function there, and the products with its Jacobian.
 
-    They hold the function's graph: `ValueError` where memory can't. J^T u is a backward pass. It is linear in u, so J v
-    is the backward pass of that one (measured: a fourth of the time of forward mode). Where its graph does not fit,
-    forward mode takes its place.
+    They hold the function's graph: `TooLarge` where memory can't, then or for a product. J^T u is a backward pass. It
+    is linear in u, so J v is the backward pass of that one (measured: a fourth of the time of forward mode). Where its
+    graph does not fit, forward mode takes its place.
     """
     variable = at.clone().requires_grad_()
     graph = _graph_of_both(function, variable)
@@ -30,12 +31,14 @@ def jacobian_of(function: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tenso
 
     def forward(v: Tensor) -> Tensor:
         v = v.to(variable)
-        if graph is None:
-            return _pushed(function, at, v).float().cpu()
-        return torch.autograd.grad(pulled, u, v, retain_graph=True)[0].float().cpu()
+        with out_of_memory_told():
+            if graph is None:
+                return _pushed(function, at, v).float().cpu()
+            return torch.autograd.grad(pulled, u, v, retain_graph=True)[0].float().cpu()
 
     def transposed(w: Tensor) -> Tensor:
-        return torch.autograd.grad(out, variable, w.to(out), retain_graph=True)[0].float().cpu()
+        with out_of_memory_told():
+            return torch.autograd.grad(out, variable, w.to(out), retain_graph=True)[0].float().cpu()
 
     return out.detach(), Jacobian(forward, transposed, tuple(at.shape), tuple(out.shape))
 
@@ -43,11 +46,16 @@ def jacobian_of(function: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tenso
 def _graph_of_both(function: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
     """The output, a cotangent u, and J^T u; None where its graph does not fit, of which nothing is left then."""
     budget = GraphBudget(at.device)
-    with derivatives(), budget.measured(), math_attention(), transposable():
-        out = function(at)
-        u = torch.zeros_like(out).requires_grad_()
-        pulled = torch.autograd.grad(out, at, u, create_graph=True)[0] if budget.fits else None
-    return (out, u, pulled) if pulled is not None and budget.fits else None
+    try:
+        with derivatives(), budget.measured(), math_attention(), transposable():
+            out = function(at)
+            budget.require()
+            u = torch.zeros_like(out).requires_grad_()
+            pulled = torch.autograd.grad(out, at, u, create_graph=True)[0]
+            budget.require()
+    except TooLarge:
+        return None
+    return out, u, pulled
 
 
 def _pushed(function: Callable[[Tensor], Tensor], at: Tensor, v: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Reads h while a model samples."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
@@ -9,7 +10,9 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from ...directions import MIDDLE
 from .branches import Branch, branches_of, chunk_of_branch
-from .sites import SiteCall, patched, require_sites
+from .patching import SiteCall, patched
+from .sites import require_sites
+from .transfers import Readback
 
 GRID = 16
 """Side of the largest map that is kept of a decoder's level: four times the bytes of SD 1.5's bottleneck at 512 pixels,
@@ -22,13 +25,16 @@ class Recorder:
 
     Where a sampler evaluates a timestep twice (Heun's corrector), the last evaluation counts. A guidance's own pass is
     not recorded: it is a second one over the same x (PAG, SLG), or has the negative prompt in another place (SAG).
+    Which of these an evaluation is, is seen on the CPU, when it has come there: on a card nothing waits for it.
     """
 
     def __init__(self, branch: Branch, sites: Sequence[str], grid: int | None):
         self.branch, self.grid = branch, grid
         self.places: dict[UUID, int] = {}
-        self.h: dict[str, dict[float, Tensor]] = {site: {} for site in sites}
-        self.x: dict[str, dict[float, Tensor]] = {site: {} for site in sites}
+        self._coming: deque[tuple[str, Readback]] = deque()
+        """Of each evaluation its timestep, x and h."""
+        self._x: dict[str, dict[float, Tensor]] = {site: {} for site in sites}
+        self._h: dict[str, dict[float, Tensor]] = {site: {} for site in sites}
 
     def __call__(self, call: SiteCall) -> Tensor:
         options = call.options
@@ -37,24 +43,38 @@ class Recorder:
         chunk = chunk_of_branch(branches, self.branch)
         if chunk is not None:
             x, h = (each.chunk(len(branches))[chunk] for each in (call.x, call.h))
-            seen = self.x[call.site]
-            if call.timestep not in seen or not torch.equal(seen[call.timestep], x):
-                seen[call.timestep] = x.clone()
-                self.h[call.site][call.timestep] = self._kept(call.site, h).to("cpu", torch.float16, copy=True)
+            kept = (call.timesteps[:1], torch.float32), (x, x.dtype), (self._kept(call.site, h), torch.float16)
+            self._coming.append((call.site, Readback.of(kept)))
+            while self._coming and self._coming[0][1].there:
+                self._note(*self._coming.popleft())
         return call.h
+
+    @property
+    def h(self) -> Mapping[str, Mapping[float, Tensor]]:
+        """`(n, c, h, w)` float16 by site and timestep; waits for what is still coming."""
+        while self._coming:
+            self._note(*self._coming.popleft())
+        return self._h
+
+    def _note(self, site: str, coming: Readback) -> None:
+        timestep, x, h = coming.wait()
+        seen, at = self._x[site], float(timestep)
+        if at not in seen or not torch.equal(seen[at], x):
+            seen[at], self._h[site][at] = x, h
 
     def _kept(self, site: str, h: Tensor) -> Tensor:
         return h if site == MIDDLE or self.grid is None else pooled(h, self.grid)
 
     def trajectory(self) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Timesteps `(t,)`, descending, and h `(n, t, c, h, w)` float16 by site. `ValueError` if there is nothing."""
-        timesteps = sorted({timestep for each in self.h.values() for timestep in each}, reverse=True)
+        recorded = self.h
+        timesteps = sorted({timestep for each in recorded.values() for timestep in each}, reverse=True)
         if not timesteps:
             raise ValueError(
                 f"Nothing was recorded: got no model call for the {self.branch} branch. At cfg 1 ComfyUI skips the "
                 "negative branch: raise cfg, or record the positive one; and check that SIGMAS is not empty."
             )
-        stacked = {site: torch.stack([each[t] for t in timesteps], dim=1) for site, each in self.h.items()}
+        stacked = {site: torch.stack([each[t] for t in timesteps], dim=1) for site, each in recorded.items()}
         return torch.tensor(timesteps), stacked
 
 

@@ -15,8 +15,10 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...directions import HOLD, SiteVector, drift, larger, least_squares_step
+from .graph_budget import out_of_memory_told
+from .patching import wrapped
 from .products import jacobian_of
-from .sites import decoder_block, wrapped
+from .sites import decoder_block
 from .split_unet import SplitUNet, split
 
 NEUTRAL, NEGATIVE, TOWARDS, AWAY, KEPT = range(5)
@@ -153,7 +155,7 @@ class Lesson(comfy.samplers.CFGGuider):
 
     def __init__(self, model, prompts: Prompts, cfg: float, sigmas: Tensor, teacher: Teacher):
         self.cut, self.teacher = Cut(min(teacher.sites, key=decoder_block)), teacher
-        model = wrapped(model)
+        model = wrapped(model, differentiated=True)
         model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "hspace_lesson", self.cut)
         super().__init__(model)
         self.inner_set_conds({
@@ -179,5 +181,6 @@ class Lesson(comfy.samplers.CFGGuider):
             given = x.clone(), timestep.clone()
             denoised = lambda out: self.inner_model.model_sampling.calculate_denoised(given[1], out.float(), given[0])  # noqa: E731
             plain = [each.clone() for each in predicted]
-            moved = self.teacher.teach(step, self.cut.split_unet, denoised, plain, guided.clone())
+            with out_of_memory_told():
+                moved = self.teacher.teach(step, self.cut.split_unet, denoised, plain, guided.clone())
         return guided + moved

@@ -1,6 +1,7 @@
 """Sampling calls in which the UNet is split: visited at some sigmas or at each step, or run twice from a site on."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from comfy.patcher_extension import WrappersMP
@@ -8,12 +9,29 @@ from torch import Tensor
 
 from ...directions import brief
 from .branches import Branch, branches_of, chunk_of_branch
-from .sites import SiteCall, SitePatch, decoder_block, require_sites, wrapped
+from .patching import SiteCall, SitePatch, wrapped
+from .sites import decoder_block, require_sites
 from .split_unet import SplitUNet, split
 
-PredictedLatents = Callable[[Tensor], Tensor]
-"""From a decoder's output to the latents of the pictures that it predicts."""
-Visit = Callable[[int, SplitUNet, PredictedLatents | None], Tensor]
+
+@dataclass(frozen=True, eq=False)
+class Branched:
+    """The pictures of one side of the guidance in a call of the UNet."""
+
+    rows: slice
+    """Of the call's batch."""
+    latents: Callable[[Tensor, slice], Tensor]
+    """Of the pictures that the decoder's output predicts, for a part of these rows."""
+
+    def __len__(self) -> int:
+        return self.rows.stop - self.rows.start
+
+    def part(self, part: slice) -> slice:
+        """Of the call's batch."""
+        return slice(self.rows.start + part.start, self.rows.start + part.stop)
+
+
+Visit = Callable[[int, SplitUNet, Branched | None], Tensor]
 
 
 def visit_at_sigmas(
@@ -28,7 +46,7 @@ def visit_at_sigmas(
 
 def _visited(model, visitor: Callable, awaited: "_Awaited", site: str):
     require_sites(model, (site,), "Cutting the UNet")
-    visited = wrapped(model)
+    visited = wrapped(model, differentiated=True)
     visited.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "hspace_visit", visitor)
     visited.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "hspace_visit", awaited.predict_noise)
     visited.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "hspace_visit", awaited.outer_sample)
@@ -93,10 +111,10 @@ class _SigmaVisitor:
 
 
 def visit_steps(model, sigmas: Tensor, branch: Branch, site: str, visit: Visit, *, learning: bool):
-    """A clone of `model` that is `visit(step, split_unet, predicted)` from `site` on while it samples along `sigmas`.
+    """A clone of `model` that is `visit(step, split_unet, branched)` from `site` on while it samples along `sigmas`.
 
-    `predicted` makes the latents of the branch's predicted pictures of a decoder's output; it is None where a step is
-    evaluated again, or the other side of the guidance alone. `ValueError` at the end for steps it was never given at.
+    `branched` are the branch's pictures; it is None where a step is evaluated again, or the other side of the guidance
+    alone. `ValueError` at the end for steps it was never given at.
     """
     names = {float(sigma): f"step {number} of {len(sigmas) - 1}" for number, sigma in enumerate(sigmas[:-1], 1)}
     awaited = _Awaited(names, branch)
@@ -117,12 +135,14 @@ class _StepVisitor:
         _, split_unet = split(
             executor, x, timesteps, context, y, control, options, site=self.site, differentiable=self.learning, **kwargs
         )  # fmt: skip
-        predicted = None
+        branched = None
         if chunk is not None:
+            size = len(x) // count
+            rows = slice(chunk * size, (chunk + 1) * size)
             with torch.inference_mode(False), torch.no_grad():
-                inputs = x.clone().chunk(count)[chunk]
-            predicted = lambda out: self._latents(out.chunk(count)[chunk], inputs, sigma)  # noqa: E731
-        return self.visit(step, split_unet, predicted)
+                inputs = x[rows].clone()
+            branched = Branched(rows, lambda out, part: self._latents(out, inputs[part], sigma))
+        return self.visit(step, split_unet, branched)
 
     def _latents(self, out: Tensor, inputs: Tensor, sigma: float) -> Tensor:
         """Of the predicted pictures, as they would leave the sampler."""

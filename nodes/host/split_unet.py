@@ -39,9 +39,26 @@ class SplitUNet:
     h: Tensor
     """`(n, c, h, w)`."""
     decode: Decode
+    """With the weights as they are when it is cut."""
     prediction: Tensor
     """`(n, channels, height, width)`: what the whole model predicted."""
-    timestep: float
+    timesteps: Tensor
+    """`(n,)`, all the same."""
+    rest: "_Rest"
+
+    @classmethod
+    def cut(cls, rest: "_Rest", h: Tensor, prediction: Tensor, timesteps: Tensor) -> "SplitUNet":
+        decode = with_autograd_weights(rest, h.device) if rest.differentiable else rest
+        return cls(h, decode, prediction, timesteps, rest)
+
+    @property
+    def timestep(self) -> float:
+        """Read from the device, which waits for it."""
+        return float(self.timesteps[0])
+
+    def of(self, rows: slice) -> "SplitUNet":
+        """The same for some of its pictures, of one chunk of the batch or of whole ones."""
+        return SplitUNet.cut(self.rest.of(rows), self.h[rows], self.prediction[rows], self.timesteps[rows])
 
     def jacobian(self) -> Jacobian:
         """Of the prediction of one picture by its h: see `jacobian_of`."""
@@ -63,11 +80,12 @@ def split(
         extra[_DECODER] = seen
     watched = {**options, "patches": {**patches, **{key: [*patches.get(key, ()), at] for key, at in extra.items()}}}
     prediction = executor(x, timesteps, context, y, control, watched, **kwargs)
-    index, count = part
+    size = len(seen.h) // part[1]
+    rows = slice(part[0] * size, (part[0] + 1) * size)
     with torch.inference_mode(False if differentiable else torch.is_inference_mode_enabled()), torch.no_grad():
-        of_part = lambda value: value.chunk(count)[index].clone() if torch.is_tensor(value) else value  # noqa: E731
-        decode = _decoder(executor.class_obj, of_part, seen, x.dtype, differentiable)
-        return prediction, SplitUNet(of_part(seen.h), decode, of_part(prediction), float(timesteps[0]))
+        rest = seen.rest(executor.class_obj, x.dtype, differentiable).of(rows)
+        cut = SplitUNet.cut(rest, seen.h[rows].clone(), prediction[rows].clone(), timesteps[rows].clone())
+        return prediction, cut
 
 
 class _Activations:
@@ -100,24 +118,31 @@ class _Activations:
             self.h, self.skips = h.clone(), [*self.skips[: -1 - self.block], skip.clone()]
         return h, skip
 
-
-def _decoder(unet, of_part, seen: _Activations, dtype: torch.dtype, differentiable: bool) -> Decode:
-    """What comes after the cut, for a part of the batch."""
-    emb, context = of_part(seen.args["emb"]), of_part(seen.args["context"])
-    options = seen.args["transformer_options"]
-    if differentiable:
-        options = {**options, "optimized_attention_override": differentiable_attention}
-    rest = _Rest(unet, seen.block, tuple(map(of_part, seen.skips)), emb, context, options, dtype)
-    return with_autograd_weights(rest) if differentiable else rest
+    def rest(self, unet, dtype: torch.dtype, differentiable: bool) -> "_Rest":
+        options = self.args["transformer_options"]
+        if differentiable:
+            options = {**options, "optimized_attention_override": differentiable_attention}
+        emb, context = self.args["emb"], self.args["context"]
+        return _Rest(unet, self.block, self.skips, emb, context, options, dtype, differentiable)
 
 
 class _Rest(torch.nn.Module):
     """What comes after the cut, with the patches that act there."""
 
-    def __init__(self, unet, block: int, skips: Sequence[Tensor], emb, context, options, dtype):
+    def __init__(self, unet, block: int, skips: Sequence[Tensor], emb, context, options, dtype, differentiable: bool):
         super().__init__()
         self.unet, self.block, self.skips, self.emb, self.context = unet, block, skips, emb, context
-        self.options, self.dtype = options, dtype
+        self.options, self.dtype, self.differentiable = options, dtype, differentiable
+
+    def of(self, rows: slice) -> "_Rest":
+        """The same for some rows of the batch, which is in chunks."""
+        size = len(self.emb) // len(self.options["cond_or_uncond"])
+        chunks = slice(rows.start // size, (rows.stop - 1) // size + 1)
+        named = {name: self.options[name][chunks] for name in ("cond_or_uncond", "uuids")}
+        some = lambda value: value[rows].clone() if torch.is_tensor(value) else value  # noqa: E731
+        skips, emb, context = [some(skip) for skip in self.skips], some(self.emb), some(self.context)
+        options = {**self.options, **named}
+        return _Rest(self.unet, self.block, skips, emb, context, options, self.dtype, self.differentiable)
 
     def forward(self, h: Tensor, later: Edits | None = None) -> Tensor:
         patches = self.options.get("patches", {})

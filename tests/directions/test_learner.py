@@ -32,9 +32,13 @@ def test_every_picture_comes_once_before_any_comes_again(size):
     assert size == 10 or size == 64 or first != second
 
 
+def step(learner: Learner, row: int, loss: torch.Tensor) -> None:
+    learner.step(row, learner.gradient(row, loss), float(loss))
+
+
 def towards(learner: Learner, row: int, target: torch.Tensor, steps: int) -> None:
     for _ in range(steps):
-        learner.step(row, (learner.delta(row) - target).square().sum())
+        step(learner, row, (learner.delta(row) - target).square().sum())
 
 
 def test_it_finds_a_planted_delta_and_leaves_other_rows_alone():
@@ -78,7 +82,7 @@ def test_a_gradient_that_float16_would_lose_is_followed():
     (lost,) = torch.autograd.grad(through(decoder, learner, target, 1e-9), learner.rows[0])
     assert not lost.any()
     for _ in range(300):
-        learner.step(0, through(decoder, learner, target, 1e-9))
+        step(learner, 0, through(decoder, learner, target, 1e-9))
     torch.testing.assert_close(learner.deltas()[0], target / 2, atol=5e-3, rtol=0)  # float16 keeps 1e-3 of a number
 
 
@@ -86,10 +90,10 @@ def test_after_an_overflow_the_scale_falls_until_it_fits_and_learning_goes_on():
     learner, target = Learner((4,), torch.ones(1), rate=0.05), torch.tensor([1.0, -0.5, 0.25, 2.0])
     decoder = half_decoder(1024.0)  # its gradient times 65536 is over 65504, the largest of float16
     before = learner.deltas()
-    learner.step(0, through(decoder, learner, target))
+    step(learner, 0, through(decoder, learner, target))
     assert torch.equal(learner.deltas(), before)
     for _ in range(300):
-        learner.step(0, through(decoder, learner, target))
+        step(learner, 0, through(decoder, learner, target))
     torch.testing.assert_close(learner.deltas()[0], target / 2, atol=5e-3, rtol=0)  # float16 keeps 1e-3 of a number
 
 
@@ -98,9 +102,9 @@ def test_an_overflow_that_no_scale_mends_is_refused_after_twenty():
     before = learner.deltas()
     decoder = half_decoder(1.0)
     for _ in range(19):
-        learner.step(0, through(decoder, learner, torch.ones(4), 1e9))
+        step(learner, 0, through(decoder, learner, torch.ones(4), 1e9))
     with pytest.raises(ValueError, match="gradient of the objective is not finite"):
-        learner.step(0, through(decoder, learner, torch.ones(4), 1e9))
+        step(learner, 0, through(decoder, learner, torch.ones(4), 1e9))
     assert torch.equal(learner.deltas(), before)
 
 
@@ -109,10 +113,10 @@ def test_a_learner_restored_after_an_overflow_goes_on_to_the_bit():
     whole, before, after = (Learner((4,), torch.ones(1), rate=0.05) for _ in range(3))
     for learner, steps in ((whole, 12), (before, 3)):
         for _ in range(steps):
-            learner.step(0, through(decoder, learner, target))
+            step(learner, 0, through(decoder, learner, target))
     after.load_state_dict({name: tensor.clone() for name, tensor in before.state_dict().items()})
     for _ in range(9):
-        after.step(0, through(decoder, after, target))
+        step(after, 0, through(decoder, after, target))
     assert not torch.equal(before.deltas(), Learner((4,), torch.ones(1), rate=0.05).deltas())
     assert torch.equal(after.deltas(), whole.deltas())
 
@@ -139,5 +143,5 @@ def test_a_gradient_that_is_no_number_is_refused_before_it_does_harm():
     learner = Learner((3, 2, 2), torch.ones(1), rate=0.1)
     before = learner.deltas()
     with pytest.raises(ValueError, match="gradient of the objective is not finite"):
-        learner.step(0, learner.delta(0).sum() * torch.nan)
+        step(learner, 0, learner.delta(0).sum() * torch.nan)
     assert torch.equal(learner.deltas(), before)

@@ -36,6 +36,7 @@ def test_a_workflow_uses_only_nodes_of_core_and_of_this_pack(server, object_info
 
 
 @pytest.mark.slow
+@pytest.mark.gpu
 @pytest.mark.unless_browser
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_a_workflow_runs_and_makes_pictures(server, object_info, path):

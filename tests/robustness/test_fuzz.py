@@ -127,7 +127,8 @@ def learner(pack, tmp_path):
     trainer = importlib.import_module(f"{pack.__name__}.nodes.host.trainer")
     learner = Learner((2, 2, 2), torch.ones(2), 0.1)
     for row in (0, 1):
-        learner.step(row, learner.delta(row).square().sum())
+        loss = learner.delta(row).square().sum()
+        learner.step(row, learner.gradient(row, loss), float(loss))
     learner.losses += [0.5, 0.25]
     file = tmp_path / "learning.safetensors"
     write_whole(learner.state_dict(), file, {"recipe": "{}"})

@@ -81,28 +81,29 @@ def test_the_table_is_made_of_the_figures():
     TABLE.write_text(page(known(RESULTS)))
 
 
-class FullSize:
+class EveryPart:
     """One model and what is made with it, part by part."""
 
-    def __init__(self, pack, layout: str, dtype: str):
-        self.pack = pack
-        self.layout, self.dtype, self.case = layout, dtype, f"{layout}, {dtype}"
+    picture = PIXELS
+    """Side of what the VAE makes."""
+
+    def __init__(self, pack, case: str, results: Path, *, width: int, pooled: bool):
+        self.pack, self.case, self.results = pack, case, results
         self.node = lambda name: getattr(node_classes(pack), name).execute
-        self.figures: dict = {"parameters": unet_parameters(layout), "pixels": PIXELS, "steps": STEPS}
-        width, pooled = LAYOUTS[layout]["context_dim"], LAYOUTS[layout]["adm_in_channels"] is not None
+        self.figures: dict = {"pixels": PIXELS, "steps": STEPS}
         self.positive, self.negative, self.opposite = (prompt(seed, width, pooled) for seed in (1, 2, 3))
         self.latent = {"samples": torch.zeros(1, 4, PIXELS // 8, PIXELS // 8)}
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Notes seconds and peak memory of what is inside."""
-        Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again
-        started = time.perf_counter()
-        yield
-        peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()).group(1)
-        self.figures[name] = {"seconds": time.perf_counter() - started, "peak, GiB": int(peak) / 2**20}
+        with measured_memory() as peak:
+            started = time.perf_counter()
+            yield
+            seconds = time.perf_counter() - started
+        self.figures[name] = {"seconds": seconds, **peak}
         print(f"{self.case}, {name}: {self.figures[name]}", flush=True)
-        remember(RESULTS, self.case, self.figures)
+        remember(self.results, self.case, self.figures)
 
     def run(self) -> None:
         with torch.inference_mode():  # as ComfyUI runs its nodes
@@ -117,28 +118,8 @@ class FullSize:
             self.invert()
 
     def load(self) -> None:
-        """MODEL and VAE by core's loader, in the weights' own dtype; in bfloat16 it computes in that, too."""
-        import comfy.cli_args
-        import folder_paths
-        from comfy_extras.nodes_model_advanced import ModelComputeDtype
-
-        from nodes import CheckpointLoaderSimple
-
-        if self.dtype != "float32":  # as `--fp16-unet` and `--bf16-unet` do; on a CPU the default is float32
-            setattr(comfy.cli_args.args, {"float16": "fp16_unet", "bfloat16": "bf16_unet"}[self.dtype], True)
-        path = Path(folder_paths.get_folder_paths("checkpoints")[0], "full_size.safetensors")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_checkpoint(self.layout, DTYPES[self.dtype], path)
-        with self.part("load"):
-            self.model, _, self.vae, *_ = CheckpointLoaderSimple().load_checkpoint(path.name)
-        path.unlink()
-        if self.dtype == "bfloat16":
-            (self.model,) = ModelComputeDtype().patch(self.model, "bf16")
-        self.sigmas = sigmas(self.model, STEPS, "simple")
-        base = self.model.model
-        assert base.get_dtype() == DTYPES[self.dtype]
-        assert (base.model_type.name == "V_PREDICTION") == (self.layout == "SD 2 v-prediction")
-        self.figures |= {"family": type(base.model_config).__name__, "kind": base.model_type.name}
+        """MODEL, VAE and sigmas."""
+        raise NotImplementedError
 
     @property
     def run_settings(self) -> tuple:
@@ -229,7 +210,7 @@ class FullSize:
                 first_seed=SEED, batch_size=1, picture_size=128, start_percent=0.0, end_percent=1.0, apply_to="both",
                 fit="resize",
             ).result  # fmt: skip
-        assert pictures.shape == (3, PIXELS, PIXELS, 3) and pictures.isfinite().all()
+        assert pictures.shape == (3, self.picture, self.picture, 3) and pictures.isfinite().all()
         assert not torch.equal(pictures[0], pictures[1]) and not torch.equal(pictures[2], pictures[1])
 
     def invert(self) -> None:
@@ -246,7 +227,7 @@ class FullSize:
         assert error < BOUND
         assert edited.isfinite().all() and not torch.allclose(edited, picture, atol=1e-3)
         self.figures[ERROR] = error
-        remember(RESULTS, self.case, self.figures)
+        remember(self.results, self.case, self.figures)
 
     def replayed(self, model, found):
         from comfy_extras.nodes_custom_sampler import CFGGuider, SamplerCustomAdvanced
@@ -254,6 +235,58 @@ class FullSize:
         noise, latent, sampler, schedule = found[:4]
         guider = CFGGuider.execute(model, self.positive, self.negative, CFG).result[0]
         return SamplerCustomAdvanced.execute(noise, guider, sampler, schedule, latent).result[0]["samples"]
+
+
+class FullSize(EveryPart):
+    """By a checkpoint's file."""
+
+    def __init__(self, pack, layout: str, dtype: str):
+        settings = LAYOUTS[layout]
+        pooled = settings["adm_in_channels"] is not None
+        super().__init__(pack, f"{layout}, {dtype}", RESULTS, width=settings["context_dim"], pooled=pooled)
+        self.layout, self.dtype = layout, dtype
+        self.figures["parameters"] = unet_parameters(layout)
+
+    def load(self) -> None:
+        """MODEL and VAE by core's loader, in the weights' own dtype; in bfloat16 it computes in that, too."""
+        import comfy.cli_args
+        import folder_paths
+        from comfy_extras.nodes_model_advanced import ModelComputeDtype
+
+        from nodes import CheckpointLoaderSimple
+
+        if self.dtype != "float32":  # as `--fp16-unet` and `--bf16-unet` do; on a CPU the default is float32
+            setattr(comfy.cli_args.args, {"float16": "fp16_unet", "bfloat16": "bf16_unet"}[self.dtype], True)
+        path = Path(folder_paths.get_folder_paths("checkpoints")[0], "full_size.safetensors")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_checkpoint(self.layout, DTYPES[self.dtype], path)
+        with self.part("load"):
+            self.model, _, self.vae, *_ = CheckpointLoaderSimple().load_checkpoint(path.name)
+        path.unlink()
+        if self.dtype == "bfloat16":
+            (self.model,) = ModelComputeDtype().patch(self.model, "bf16")
+        self.sigmas = sigmas(self.model, STEPS, "simple")
+        base = self.model.model
+        assert base.get_dtype() == DTYPES[self.dtype]
+        assert (base.model_type.name == "V_PREDICTION") == (self.layout == "SD 2 v-prediction")
+        self.figures |= {"family": type(base.model_config).__name__, "kind": base.model_type.name}
+
+
+@contextmanager
+def measured_memory() -> Iterator[dict[str, float]]:
+    """The peak of what is inside in GiB, in the process on Linux and on the card where there is one; known then."""
+    peak: dict[str, float] = {}
+    process = Path("/proc/self")
+    if process.exists():
+        (process / "clear_refs").write_text("5")  # VmHWM starts again
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    yield peak
+    if process.exists():
+        kilobytes = re.search(r"VmHWM:\s+(\d+) kB", (process / "status").read_text()).group(1)
+        peak["peak, GiB"] = int(kilobytes) / 2**20
+    if torch.cuda.is_available():
+        peak["peak on the card, GiB"] = torch.cuda.max_memory_allocated() / 2**30
 
 
 def prompt(seed: int, width: int, pooled: bool) -> list:
