@@ -74,11 +74,13 @@ def last_layer(model):
 
 class TestJacobian:
     @pytest.fixture(scope="class")
-    def model(self):
+    @classmethod
+    def model(cls):
         return sd15()
 
     @pytest.fixture(scope="class")
-    def find(self, faces, model):
+    @classmethod
+    def find(cls, faces, model):
         def run():
             with torch.inference_mode():
                 directions, *_ = faces.node("HSpaceFindJacobian").execute(
@@ -115,15 +117,18 @@ class TestJacobian:
 
 class TestLearnDirection:
     @pytest.fixture(scope="class")
-    def model(self):
+    @classmethod
+    def model(cls):
         return sd15()
 
     @pytest.fixture(scope="class")
-    def vae(self):
+    @classmethod
+    def vae(cls):
         return tiny_vae()
 
     @pytest.fixture(scope="class")
-    def wanted_by(self, faces):
+    @classmethod
+    def wanted_by(cls, faces):
         """CLIP's own loss is of a difference that float error is 1e-3 of."""
         return replace(objective(faces), loss=lambda edited, plain, spread, end: (edited - 1).square().sum(1))
 
@@ -216,7 +221,8 @@ class TestLearnDirection:
 
 class TestLearnFromWords:
     @pytest.fixture(scope="class")
-    def model(self):
+    @classmethod
+    def model(cls):
         return sd15()
 
     @pytest.fixture
