@@ -46,7 +46,8 @@ def lora_file(bench: Bench, attribute: str) -> dict[str, Tensor]:
 
     def noted(executor, x, timesteps, context, y, control, options, **kwargs):
         places = options["cond_or_uncond"]
-        inputs.setdefault(float(timesteps[0]), []).append(x.chunk(len(places))[places.index(0)].clone())
+        if 0 in places:
+            inputs.setdefault(float(timesteps[0]), []).append(x.chunk(len(places))[places.index(0)].clone())
         return executor(x, timesteps, context, y, control, options, **kwargs)
 
     faces, texts = bench.faces, prompts(FOUND_IN, seed=3, without=[attribute])
