@@ -1,4 +1,4 @@
-"""Where a slider from words works best, and how much of its maps it takes: a table of docs/prompted.md, to come.
+"""Where a slider from words works best, and how much of its maps it takes: a table of docs/prompted.md.
 
 python -m pytest -s tests/benchmarks/which_sites.py      (half an hour on two cores; -k smile one column)
 """
