@@ -6,6 +6,7 @@ image at one timestep; with a mask (Eq. 9), those that change one region most. J
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -84,14 +85,21 @@ def leading_triplets(
     search = _Bidiagonalisation(jacobian, on_product, torch.Generator().manual_seed(seed))
     for size in range(1, min(m, n, 10 * k + 50) + 1):
         search.grow()
-        if size >= k:
-            found = search.triplets(k)
-            if (found.residuals <= tol).all():
-                return _of_full_rank(found)
+        if size >= k and (residual := float(search.leading(k).residuals.max())) <= tol:
+            return search.triplets(k)
     raise ValueError(
-        f"The Jacobian's directions did not settle in {sum(search.calls)} products: got a residual of "
-        f"{float(found.residuals.max()):.0e}, wanted {tol:.0e}. Ask for fewer directions, or load the model in float32."
+        f"The Jacobian's directions did not settle in {sum(search.calls)} products: got a residual of {residual:.0e}, "
+        f"wanted {tol:.0e}. Ask for fewer directions, or load the model in float32."
     )
+
+
+class _Leading(NamedTuple):
+    """The leading singular triplets of B, and what J^T adds to them beyond V."""
+
+    left: Tensor
+    values: Tensor
+    right: Tensor
+    residuals: Tensor
 
 
 class _Bidiagonalisation:
@@ -115,21 +123,29 @@ class _Bidiagonalisation:
         self.below.append(self._add(self.u, self._counted(product, 0)))
         self._return()
 
-    def triplets(self, k: int) -> Triplets:
-        """The leading ones of what has been seen."""
+    def leading(self, k: int) -> _Leading:
         *diagonal, beyond = self.diagonal
         bidiagonal = torch.zeros(len(self.u), len(diagonal), dtype=torch.float64)
         bidiagonal.diagonal().copy_(torch.tensor(diagonal))
         bidiagonal.diagonal(-1).copy_(torch.tensor(self.below))
-        rotated, values, mixed = torch.linalg.svd(bidiagonal, full_matrices=False)
-        values = values[:k]
-        residuals = beyond * rotated[-1, :k].abs() / values.clamp(min=max(NOTHING * values[0].item(), SMALLEST))
-        left, right = rotated[:, :k].T.float() @ torch.stack(self.u), mixed[:k].float() @ torch.stack(self.v[:-1])
-        sign = torch.where(left.sum(1, keepdim=True) < 0, -1.0, 1.0)
-        right, left = (sign * right).reshape(k, *self.jacobian.in_shape), sign * left
-        return Triplets(
-            right, values, left.reshape(k, *self.jacobian.out_shape), residuals, (self.calls[0], self.calls[1])
-        )
+        left, values, right = torch.linalg.svd(bidiagonal, full_matrices=False)
+        left, values, right = left[:, :k].T, values[:k], right[:k]
+        smallest = max(NOTHING * values[0].item(), SMALLEST)
+        return _Leading(left, values, right, beyond * left[:, -1].abs() / values.clamp(min=smallest))
+
+    def triplets(self, k: int) -> Triplets:
+        """The leading ones of what has been seen. `ValueError` if the rank is lower."""
+        left, values, right, residuals = self.leading(k)
+        rank = int((values > NOTHING * values[0]).sum())
+        if rank < k:
+            raise ValueError(
+                f"Only {rank} directions change the prediction: wanted {k}. Ask for fewer, or widen the mask."
+            )
+        u, v = left.float() @ torch.stack(self.u), right.float() @ torch.stack(self.v[:-1])
+        sign = torch.where(u.sum(1, keepdim=True) < 0, -1.0, 1.0)
+        shapes = (k, *self.jacobian.in_shape), (k, *self.jacobian.out_shape)
+        right, left = (sign * v).reshape(shapes[0]), (sign * u).reshape(shapes[1])
+        return Triplets(right, values, left, residuals, (self.calls[0], self.calls[1]))
 
     def _return(self) -> None:
         """Multiply the newest of U with J^T."""
@@ -151,16 +167,6 @@ class _Bidiagonalisation:
         if not torch.isfinite(product).all():
             raise ValueError("The model's Jacobian holds NaN or infinity: load the model in float32.")
         return product.flatten()
-
-
-def _of_full_rank(found: Triplets) -> Triplets:
-    rank = int((found.values > NOTHING * found.values[0]).sum())
-    if rank < len(found.values):
-        raise ValueError(
-            f"Only {rank} directions change the prediction: wanted {len(found.values)}. Ask for fewer, or widen the "
-            "mask."
-        )
-    return found
 
 
 def _beyond(basis: list[Tensor], vector: Tensor) -> Tensor:

@@ -20,8 +20,9 @@ class Compilation:
     """A wrapper of the model that runs compiled what may be. Lives for one sampling call."""
 
     def __init__(self, settings: dict | None, *, differentiated: bool):
-        self.settings, self.differentiated = settings, differentiated
+        self.settings = settings
         """How core compiles the model; None where another pack does."""
+        self.differentiated = differentiated
         self._around: dict[tuple[torch.nn.Module, bool], Callable | None] = {}
         """What is done around a model's calls, whose patches act inside of blocks or don't."""
 
