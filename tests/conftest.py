@@ -121,6 +121,12 @@ def host(pack) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def modules(pack):
+    """Those of nodes/ by their names: `modules("host.sampling")`."""
+    return lambda name: importlib.import_module(f"{pack.__name__}.nodes.{name}")
+
+
+@pytest.fixture(scope="session")
 def faces(pack):
     """The demo model and what the tests make of it."""
     from demo_faces import DemoFaces

@@ -4,9 +4,9 @@ import gc
 
 import pytest
 import torch
+from differentiating import cut
 from lent_weights import WAYS, lend_weights
 from models import conditioning, sd15
-from test_split_unet import cut, modules  # noqa: F401, a fixture
 from torch.profiler import ProfilerActivity, profile
 
 pytestmark = pytest.mark.comfy
@@ -29,7 +29,7 @@ def allocated(recorded) -> int:
 
 @pytest.mark.parametrize("second", [False, True])
 @pytest.mark.parametrize("way", [None, *WAYS])
-def test_a_budget_counts_what_torch_allocates_for_a_graph(modules, budgets, derivatives, way, second):  # noqa: F811
+def test_a_budget_counts_what_torch_allocates_for_a_graph(modules, budgets, derivatives, way, second):
     """Not the weights that are there, but the copies of those that are lent; a second graph's as well."""
     model = sd15()
     if way:

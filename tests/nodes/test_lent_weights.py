@@ -1,42 +1,14 @@
 """Derivatives through weights that ComfyUI lends to layers, as dynamic VRAM does: those of plain weights."""
 
-from itertools import count
-
 import pytest
 import torch
-from demo_faces import folder_of
+from differentiating import cut, found_jacobian, learnt_from_words, learnt_under, objective, tiny_vae
 from lent_weights import WAYS, lend_weights
-from models import conditioning, sd15, sigmas
-from test_split_unet import cut, modules  # noqa: F401, a fixture
-from tiny_clip import comfy_clip, comfy_vision, transformers_halves
+from models import conditioning, sd15
 
 pytestmark = pytest.mark.comfy
 
-TEXTS = "a smiling face", "a face"
-LATENT = {"samples": torch.zeros(1, 4, 8, 8)}
-
 ways = pytest.mark.parametrize("way", WAYS)
-
-
-def tiny_vae():
-    import comfy.sd
-    from comfy.taesd.taesd import TAESD
-
-    draw = torch.Generator().manual_seed(0)
-    weights = TAESD().state_dict()
-    for name, weight in weights.items():
-        if weight.ndim:
-            weights[name] = 0.05 * torch.randn(weight.shape, generator=draw)
-    return comfy.sd.VAE(sd=weights)
-
-
-def objective(faces, way=None):
-    text, image = transformers_halves()
-    vision = comfy_vision(image)
-    vision.model.float()  # what is cast to another precision is no longer what was lent
-    if way:
-        lend_weights(vision.model, way)
-    return faces.module("nodes.host.objective").text_objective(comfy_clip(text.state_dict()), vision, *TEXTS)
 
 
 def lent(model, way):
@@ -63,7 +35,7 @@ def gradient(function, shape):
 
 @ways
 @pytest.mark.parametrize("site", ["middle", "output.3"])
-def test_products_with_the_jacobian_of_a_unet(modules, way, site):  # noqa: F811
+def test_products_with_the_jacobian_of_a_unet(modules, way, site):
     plain, _ = cut(modules, sd15(), conditioning(1), conditioning(2), site=site)
     halves, _ = cut(modules, lent(sd15(), way), conditioning(1), conditioning(2), site=site)
     assert torch.equal(halves.prediction, plain.prediction)
@@ -102,58 +74,24 @@ def test_the_gradient_of_what_a_vision_model_sees(faces, way):
     same(gradient(objective(faces, way).features, given), gradient(objective(faces).features, given))
 
 
-@pytest.fixture
-def banks(tmp_path):
-    """Where learning is kept, a new folder at each call: what goes on has nothing left to learn."""
-    number = count()
-    return lambda: folder_of("hspace_banks", tmp_path / f"{next(number)}")
-
-
 @ways
 def test_find_directions_jacobian(faces, way):
-    def found(model):
-        with torch.inference_mode():
-            directions, picture, _ = faces.node("HSpaceFindJacobian").execute(
-                model, conditioning(1), conditioning(2), faces.euler, sigmas(model, 3), LATENT, 5, "0.5", 2, 3.0, 0,
-                "positive", sites="middle",
-            ).result  # fmt: skip
-        return torch.cat([each.deltas["middle"] for each in directions.directions]), picture["samples"]
-
-    for got, wanted in zip(found(lent(sd15(), way)), found(sd15()), strict=True):
+    for got, wanted in zip(found_jacobian(faces, lent(sd15(), way)), found_jacobian(faces, sd15()), strict=True):
         same(got, wanted)
 
 
 @ways
-def test_learn_direction(faces, way, banks):
-    def learnt(model, vae, objective):
-        with torch.inference_mode(), banks():
-            direction, _, pictures, _ = faces.node("HSpaceLearnDirection").execute(
-                model, conditioning(1), conditioning(2), faces.euler, sigmas(model, 2), LATENT, vae, objective, "smile",
-                "constant", 4, 50, 2, 0.02, 0.3, 2, 3.0, "positive", "middle",
-            ).result  # fmt: skip
-        return direction.deltas["middle"]
-
-    vae = tiny_vae()
+def test_learn_direction(faces, way):
+    vae, how = tiny_vae(), dict(count=4, keep=0.3, batch_size=2)
     lend_weights(vae.first_stage_model, way)
-    same(learnt(lent(sd15(), way), vae, objective(faces, way)), learnt(sd15(), tiny_vae(), objective(faces)))
+    learnt = learnt_under(faces, lent(sd15(), way), vae, objective(faces, way), **how)
+    same(learnt, learnt_under(faces, sd15(), tiny_vae(), objective(faces), **how))
 
 
 @ways
 def test_learn_direction_from_words(faces, way, tmp_path):
-    trainer = faces.module("nodes.host.slider_trainer")
-
-    def learnt(model):
-        encoded = tuple(map(conditioning, (1, 3, 4)))
-        run = dict(sampler=faces.euler, sigmas=sigmas(model, 2), latent=LATENT)
-        with torch.inference_mode():
-            each = trainer.SliderTrainer(
-                model, lambda number: encoded, conditioning(2), run, 3.0, 0, 2, 1, ("middle", "output.3")
-            )
-            found = each.started({}, tmp_path / "learning.safetensors")
-            each.train_round(found)
-        return torch.stack(found.rows)
-
-    same(learnt(lent(sd15(), way)), learnt(sd15()))
+    learnt = (learnt_from_words(faces, model, tmp_path / "learning") for model in (lent(sd15(), way), sd15()))
+    same(*learnt)
 
 
 def test_weights_that_lie_elsewhere_are_left_to_comfyui(faces):

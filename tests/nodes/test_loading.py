@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from differentiating import objective, tiny_vae
 from models import sd15
-from test_lent_weights import objective, tiny_vae
 
 pytestmark = pytest.mark.comfy
 

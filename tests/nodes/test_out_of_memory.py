@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from differentiating import LATENT, found_jacobian, learnt_from_words, learnt_under, objective, tiny_vae
 from models import conditioning, sd15, sigmas
-from test_lent_weights import LATENT, banks, objective, tiny_vae  # noqa: F401, a fixture
 
 pytestmark = pytest.mark.comfy
 
@@ -81,15 +81,7 @@ class TestJacobian:
     @pytest.fixture(scope="class")
     @classmethod
     def find(cls, faces, model):
-        def run():
-            with torch.inference_mode():
-                directions, *_ = faces.node("HSpaceFindJacobian").execute(
-                    model, conditioning(1), conditioning(2), faces.euler, sigmas(model, 3), LATENT, 5, "0.5", 2, 3.0, 0,
-                    "positive", sites="middle",
-                ).result  # fmt: skip
-            return torch.cat([each.deltas["middle"] for each in directions.directions])
-
-        return run
+        return lambda: found_jacobian(faces, model)[0]
 
     @pytest.mark.parametrize("place", ["the first layer", "the last layer", "the second graph"])
     def test_where_both_graphs_do_not_fit_one_does(self, find, model, place):
@@ -133,18 +125,9 @@ class TestLearnDirection:
         return replace(objective(faces), loss=lambda edited, plain, spread, end: (edited - 1).square().sum(1))
 
     @pytest.fixture
-    def learn(self, faces, model, vae, wanted_by, banks):  # noqa: F811
+    def learn(self, faces, model, vae, wanted_by):
         """With keep 0: its gradient is the sign of differences that are float error at first."""
-
-        def run():
-            with torch.inference_mode(), banks():
-                direction, *_ = faces.node("HSpaceLearnDirection").execute(
-                    model, conditioning(1), conditioning(2), faces.euler, sigmas(model, 2), LATENT, vae, wanted_by,
-                    "smile", "constant", 8, 50, 2, 0.02, 0.0, 4, 3.0, "positive", "middle",
-                ).result  # fmt: skip
-            return direction.deltas["middle"]
-
-        return run
+        return lambda: learnt_under(faces, model, vae, wanted_by, count=8, keep=0.0, batch_size=4)
 
     @pytest.fixture
     def places(self, model, vae, wanted_by):
@@ -227,20 +210,7 @@ class TestLearnFromWords:
 
     @pytest.fixture
     def learn(self, faces, model, tmp_path):
-        trainer = faces.module("nodes.host.slider_trainer")
-
-        def run():
-            encoded = tuple(map(conditioning, (1, 3, 4)))
-            sampling = dict(sampler=faces.euler, sigmas=sigmas(model, 2), latent=LATENT)
-            with torch.inference_mode():
-                each = trainer.SliderTrainer(
-                    model, lambda number: encoded, conditioning(2), sampling, 3.0, 0, 2, 1, ("middle", "output.3")
-                )
-                found = each.started({}, tmp_path / "learning.safetensors")
-                each.train_round(found)
-            return torch.stack(found.rows)
-
-        return run
+        return lambda: learnt_from_words(faces, model, tmp_path / "learning")
 
     @pytest.mark.parametrize("backward", [False, True])
     def test_where_both_graphs_do_not_fit_one_does(self, learn, model, backward):

@@ -1,37 +1,12 @@
 """What comes after a site of a model, cut out while it samples."""
 
-import importlib
-
 import pytest
 import torch
 from demo_faces import DemoFaces
+from differentiating import cut
 from models import conditioning, sd15, sigmas
 
 pytestmark = pytest.mark.comfy
-
-
-@pytest.fixture(scope="module")
-def modules(pack):
-    return lambda name: importlib.import_module(f"{pack.__name__}.nodes.{name}")
-
-
-def cut(modules, model, positive, negative, cfg=1.0, latent=None, branch="positive", seeds=(3,), site="middle"):
-    """The halves of the second of three steps, and the finished latents."""
-    import comfy.samplers
-
-    found = []
-    schedule = sigmas(model, 3)
-    watched = modules("host.split_passes").visit_at_sigmas(
-        model, lambda sigma, halves: found.append(halves), {float(schedule[1]): "step 2"}, branch, site
-    )
-    with torch.inference_mode():  # as ComfyUI runs nodes
-        latents = modules("host.sampling").sample(
-            watched, positive=positive, negative=negative, cfg=cfg,
-            sampler=comfy.samplers.sampler_object("euler"), sigmas=schedule,
-            latent=latent or {"samples": torch.zeros(1, 4, 16, 16)}, seeds=seeds, on_step=lambda x0: None,
-        )  # fmt: skip
-    (halves,) = found
-    return halves, latents
 
 
 def demo(modules, pack, site="middle"):
