@@ -20,8 +20,9 @@ from torch.nn import functional
 from words import UNKNOWN, Words
 
 TARGET = Path(__file__).with_name("faces.safetensors")
-_UNET, _TEXT, _VAE = "model.diffusion_model.", "cond_stage_model.clip_l.transformer.", "first_stage_model."
-_WORDS = f"{_TEXT}text_model.embeddings.token_embedding.weight"
+UNET_PREFIX, VAE_PREFIX = "model.diffusion_model.", "first_stage_model."
+TEXT_PREFIX = "cond_stage_model.clip_l.transformer."
+WORDS_TABLE = f"{TEXT_PREFIX}text_model.embeddings.token_embedding.weight"
 
 
 def latent_colours(vae_weights: dict[str, torch.Tensor]) -> list[list[float]]:
@@ -38,16 +39,16 @@ def latent_colours(vae_weights: dict[str, torch.Tensor]) -> list[list[float]]:
 
 def export(vae_file: Path, text_file: Path, state: Path, target: Path) -> None:
     vae, known = load_file(vae_file), torch.tensor(Words().known)
-    tensors = {f"{_VAE}{name}": weight for name, weight in vae.items()}
+    tensors = {f"{VAE_PREFIX}{name}": weight for name, weight in vae.items()}
     for name, weight in load_file(text_file).items():
-        tensors[f"{_TEXT}text_model.{name.removeprefix('text_model.')}"] = weight
+        tensors[f"{TEXT_PREFIX}text_model.{name.removeprefix('text_model.')}"] = weight
     with safe_open(state, "pt") as saved:
         for name in saved.keys():  # noqa: SIM118, it has no other
             if name.startswith("average."):
-                tensors[_UNET + name.removeprefix("average.")] = saved.get_tensor(name)
+                tensors[UNET_PREFIX + name.removeprefix("average.")] = saved.get_tensor(name)
         step = saved.metadata()["step"]
-    tensors[_WORDS] = tensors[_WORDS][torch.cat([known, torch.tensor([UNKNOWN])])]
-    tensors[f"{_TEXT}text_projection.weight"] = torch.eye(TEXT["hidden_size"])
+    tensors[WORDS_TABLE] = tensors[WORDS_TABLE][torch.cat([known, torch.tensor([UNKNOWN])])]
+    tensors[f"{TEXT_PREFIX}text_projection.weight"] = torch.eye(TEXT["hidden_size"])
     tensors = {name: weight.half().contiguous() for name, weight in tensors.items()} | {"known_tokens": known}
     settings = {"unet": UNET, "text": TEXT, "vae": VAE, "latent_rgb": latent_colours(vae)}
     save_file(tensors, target, metadata={"format": "pt", "settings": json.dumps(settings), "steps": step})

@@ -8,12 +8,12 @@ A v-prediction model on Stable Diffusion's noise schedule. Started again, it goe
 import torch
 from networks import build_unet
 from torch import Tensor, nn
-from training import command_line, train
+from training import Said, command_line, train
 
 ALPHAS = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, 0).float()
 
 
-def error_of_v(unet: nn.Module, latents: Tensor, context: Tensor) -> Tensor:
+def error_of_v(unet: nn.Module, latents: Tensor, said: Said) -> Tensor:
     """Mean squared error of v, at timesteps spread evenly over the batch."""
     batch, device = len(latents), latents.device
     timesteps = ((torch.arange(batch) + torch.rand(1)) / batch * 1000).long()
@@ -21,7 +21,7 @@ def error_of_v(unet: nn.Module, latents: Tensor, context: Tensor) -> Tensor:
     noise = torch.randn_like(latents)
     noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
     wanted = alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
-    v: Tensor = unet(noisy, timesteps.to(device), context=context)
+    v: Tensor = unet(noisy, timesteps.to(device), context=said.words)
     return (v - wanted).square().mean()
 
 

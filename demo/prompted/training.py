@@ -5,6 +5,7 @@ import copy
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
@@ -44,7 +45,7 @@ class CaptionedFaces(Dataset):
         self.words, self.batch, self.seen = Words(), batch, seen
 
     @staticmethod
-    @torch.inference_mode()
+    @torch.no_grad()
     def _draw(vae_file: Path, cache: Path, device: torch.device) -> None:
         vae = build_vae().eval().to(device)
         vae.load_state_dict(load_file(vae_file))
@@ -63,8 +64,20 @@ class CaptionedFaces(Dataset):
         return self.latents[torch.from_numpy(chosen)].float(), tokens
 
 
-Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
-"""Of a network, clean latents, and what the frozen text encoder makes of their captions `(n, 77, 64)`."""
+@dataclass(frozen=True, eq=False)
+class Said:
+    """Captions, and what the frozen text encoder makes of them."""
+
+    tokens: Tensor
+    """`(n, 77)`."""
+    words: Tensor
+    """`(n, 77, 64)`."""
+    summary: Tensor
+    """`(n, 64)`: what it has at the end of the caption."""
+
+
+Loss = Callable[[nn.Module, Tensor, Said], Tensor]
+"""Of a network, clean latents and their captions."""
 
 
 class Training:
@@ -86,8 +99,9 @@ class Training:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, self.steps)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            context = self.text(tokens.to(self.device)).last_hidden_state
-            loss = self.loss(self.network, latents.to(self.device), context)
+            encoded = self.text(tokens.to(self.device))
+            said = Said(tokens, encoded.last_hidden_state, encoded.pooler_output)
+            loss = self.loss(self.network, latents.to(self.device), said)
         loss.backward()
         nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
         self.optimiser.step()
