@@ -49,40 +49,41 @@ TINY_SDXL = {
 """With it, and scaled down."""
 
 
+UNET = {
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "use_spatial_transformer": True,
+    "legacy": False,
+    "adm_in_channels": None,
+    "transformer_depth_middle": 1,
+    "use_linear_in_transformer": False,
+    "use_temporal_attention": False,
+    "use_temporal_resblock": False,
+    "num_head_channels": -1,
+}
+
+
 def sd15(layout: dict = TINY, **changes):
     """A MODEL of family SD15 whose weights are random but the same every time."""
     from comfy.model_base import BaseModel
     from comfy.supported_models import SD15
 
-    return random_model(SD15, BaseModel, layout | changes)
+    return random_model(SD15, BaseModel, UNET | layout | changes)
 
 
 def sdxl(layout: dict = TINY_SDXL, **changes):
     """A MODEL of family SDXL whose weights are random but the same every time."""
     from comfy import model_base, supported_models
 
-    return random_model(supported_models.SDXL, model_base.SDXL, layout | changes)
+    return random_model(supported_models.SDXL, model_base.SDXL, UNET | layout | changes)
 
 
 def random_model(family, base, layout: dict):
     """On the device that ComfyUI computes on, in the layout's dtype; it computes in that where the device can."""
     from comfy import model_management, model_patcher
 
-    unet_config = {
-        "image_size": 32,
-        "in_channels": 4,
-        "out_channels": 4,
-        "use_spatial_transformer": True,
-        "legacy": False,
-        "adm_in_channels": None,
-        "transformer_depth_middle": 1,
-        "use_linear_in_transformer": False,
-        "use_temporal_attention": False,
-        "use_temporal_resblock": False,
-        "num_head_channels": -1,
-        "dtype": torch.float32,
-        **layout,
-    }
+    unet_config = {"dtype": torch.float32, **layout}
     config = family(unet_config)
     config.unet_config = unet_config
     device, offload_device = model_management.get_torch_device(), model_management.unet_offload_device()

@@ -107,7 +107,7 @@ class HSpaceInvertImage(io.ComfyNode):
 
 
 def _checked(model, latent: dict, sigmas: Tensor, skip: int) -> tuple[Tensor, Tensor]:
-    require_bottleneck(model)
+    require_bottleneck(model, "Invert Image")
     samples = latent["samples"]
     channels = model.get_model_object("latent_format").latent_channels
     if samples.ndim != 4 or samples.shape[1] != channels:

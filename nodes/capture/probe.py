@@ -147,8 +147,8 @@ class _Probe:
     def _record(self, seeds: range) -> tuple[dict[str, ByBranch], Tensor]:
         """h by site, side of the guidance, and timestep; and the finished pictures."""
         sites = list(dict.fromkeys(swap.site for swap in self.swaps))
-        recording, positive = record(self.model, "positive", sites, grid=None)
-        recording, negative = record(recording, "negative", sites, grid=None)
+        recording, positive = record(self.model, "positive", sites)
+        recording, negative = record(recording, "negative", sites)
         pictures = self._sampled(recording, seeds)
         sides = [each for each in (positive, negative) if each.h[sites[0]]]
         return {site: {each.branch: each.h[site] for each in sides} for site in sites}, pictures

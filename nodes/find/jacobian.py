@@ -9,6 +9,7 @@ from ..host import (
     chosen_site,
     digest,
     pooled,
+    require_bottleneck,
     sample,
     sampling_recipe,
     single_latent,
@@ -87,6 +88,7 @@ class HSpaceFindJacobian(io.ComfyNode):
         cls, model, positive, negative, sampler, sigmas, latent, seed, percents, count, cfg, protect_outside, branch,
         mask=None, sites="auto",
     ):  # fmt: skip
+        require_bottleneck(model, "Find Direction (Jacobian)")
         latent, site = single_latent(model, latent), chosen_site(model, parse_names(sites))
         run = dict(positive=positive, negative=negative, cfg=cfg, sampler=sampler, sigmas=sigmas)
         wanted = steps_at(model, sigmas, parse_percents(percents))

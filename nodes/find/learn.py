@@ -15,6 +15,7 @@ from ..host import (
     bank_folder,
     chosen_site,
     read_checkpoint,
+    require_bottleneck,
     sampling_recipe,
     seed_range,
     single_latent,
@@ -123,6 +124,7 @@ class HSpaceLearnDirection(io.ComfyNode):
         cls, model, positive, negative, sampler, sigmas, latent, vae, objective, name, span, count, first_seed, rounds,
         rate, keep, batch_size, cfg, branch, sites="auto",
     ):  # fmt: skip
+        require_bottleneck(model, "Learn Direction")
         latent, name, site = single_latent(model, latent), name.strip(), chosen_site(model, parse_names(sites))
         run = dict(positive=positive, negative=negative, cfg=cfg, sampler=sampler, sigmas=sigmas, latent=latent)
         how = dict(span=span, count=count, first_seed=first_seed, rate=rate, keep=keep, batch_size=batch_size)

@@ -36,7 +36,7 @@ from .paths import DIRECTIONS, register_folders
 from .pixel_ddpm import find_files, load_ddpm
 from .progress import Progress, finder_progress
 from .prompted_faces import load_prompted_faces
-from .recorder import record
+from .recorder import GRID, pooled_to, record
 from .replacements import register_replacements
 from .routes import register_banks, register_pages
 from .sampling import sample, seed_range, single_latent
@@ -51,6 +51,7 @@ __all__ = [
     "DEMO_CLASSIFIER",
     "DEMO_MODEL",
     "DIRECTIONS",
+    "GRID",
     "EACH_TIMESTEP",
     "BaselinePass",
     "Inversion",
@@ -89,6 +90,7 @@ __all__ = [
     "model_folders",
     "no_noise",
     "pooled",
+    "pooled_to",
     "read_checkpoint",
     "record",
     "record_banks",

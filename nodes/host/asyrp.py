@@ -13,7 +13,7 @@ from .compilation import compile_blocks
 from .edits import Injection
 from .injection import Addition, sampling_of
 from .patching import WRAPPERS
-from .sites import require_fit
+from .sites import require_bottleneck, require_fit
 from .split_passes import EncodeOnce
 
 
@@ -26,6 +26,7 @@ def sample_asyrp(
     In sigmas that is Euler's step plus the change that the edit makes to the predicted picture.
     """
     patcher = model.inner_model.model_patcher
+    require_bottleneck(patcher, "Asyrp Sampler")
     require_fit(patcher, direction)
     until, boost = (patcher.get_model_object("model_sampling").percent_to_sigma(p) for p in (edit_until, boost_from))
     edit = Addition((Injection(direction, (strength,), float("inf"), until, apply_to, fit),))

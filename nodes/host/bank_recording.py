@@ -17,7 +17,7 @@ from ...directions import MIDDLE, Bank, Source, open_bank, safe_path, seeds_in, 
 from .fingerprint import digest, model_digest, weights_fingerprint
 from .paths import BANKS
 from .progress import Progress
-from .recorder import GRID, record
+from .recorder import GRID, maps, pooled_to, record
 from .sampling import sample, single_latent
 from .sites import model_family, require_sites
 
@@ -50,7 +50,7 @@ def record_banks(
     progress = Progress(model, steps)
 
     def sampled(run: dict, batch: Sequence[int]) -> Trajectories:
-        watched, recorder = record(model, branch, sites, grid=grid)
+        watched, recorder = record(model, branch, sites, kept=pooled_to(grid) if grid else maps)
         latents = sample(watched, **run, seeds=batch, on_step=progress)
         return Trajectories(*recorder.trajectory(), latents)
 

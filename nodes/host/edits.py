@@ -80,10 +80,10 @@ class Injection:
 
 
 def fit_to(delta: Tensor, size: tuple[int, int], fit: Fit, name: str) -> Tensor:
-    """`delta (m, c, h, w)` brought to another height and width."""
+    """`delta (m, c, h, w)` brought to another height and width, or to one place, for all that are there."""
     if fit == "channel mean":
         return delta.mean((2, 3), keepdim=True)
-    if delta.shape[2:] == size:
+    if delta.shape[2:] == size or fit == "resize" and delta.shape[2:] == (1, 1):
         return delta
     if fit == "exact":
         raise ValueError(

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from ...directions import Direction
 from .branches import Branch, branches_of
+from .clock import clock_of
 from .edits import ApplyTo, Fit, Injection, Layout, Substitution
-from .patching import SiteCall, SitePatch, patched, patches_of
+from .patching import patched, patches_of
 from .prepared import Prepared, Schedule, plus, total
+from .site_call import SiteCall, SitePatch
 from .sites import require_fit
 from .substituted import Substituted
 
@@ -24,6 +26,8 @@ class Addition:
     injections: tuple[Injection, ...]
 
     def __call__(self, call: SiteCall) -> Tensor:
+        if call.is_clip and any(each.mask is not None for each in self.injections):
+            raise ValueError("A mask can't act on a clip: got one, wanted none. Take the mask off.")
         at = Layout.of(call.h, branches_of(call.options))
         sigma, sampling = call.options["sigmas"][:1], _sampling.get()
         if sampling is not None:
@@ -69,10 +73,22 @@ def inject(
     require_fit(model, direction)
     if not any(strengths) or start_percent >= end_percent:
         return model.clone()
-    mask = None if mask is None else mask.reshape(-1, *mask.shape[-2:]).float().cpu()
+    if mask is not None:
+        _require_maps(direction)
+        mask = mask.reshape(-1, *mask.shape[-2:]).float().cpu()
     window = _sigmas(model, start_percent, end_percent)
     edit = Addition((Injection(direction, tuple(strengths), *window, apply_to, fit, mask, curve),))
     return _edited(model, dict.fromkeys(direction.sites, edit))
+
+
+def _require_maps(direction: Direction) -> None:
+    """`ValueError` for a direction at the text's tokens, which a mask can't be laid on."""
+    texts = [site for site in direction.sites if site.endswith(".text")]
+    if texts:
+        raise ValueError(
+            f'A mask can\'t act on a text: got one for "{direction.name}", which is at {", ".join(texts)}. Take the '
+            "mask off, or find the direction at sites of the picture alone."
+        )
 
 
 def substitute(
@@ -100,7 +116,7 @@ class Sampling:
     """What a sampling call has prepared so far, and the edits of the model that it patches the UNet with."""
 
     def __init__(self, model, sigmas: Tensor, model_options: dict):
-        self.model_sampling, self.sigmas = model.get_model_object("model_sampling"), sigmas
+        self.clock, self.sigmas = clock_of(model.get_model_object("model_sampling")), sigmas
         self.acting = _edits_of(model_options)
         self._prepared: dict[tuple[Addition, str, Layout], Prepared] = {}
         self._substituted: dict[tuple[Replacement, str, Layout], Substituted] = {}
@@ -108,14 +124,14 @@ class Sampling:
     def prepared(self, addition: Addition, site: str, at: Layout) -> Prepared:
         key = addition, site, at
         if key not in self._prepared:
-            schedule = Schedule.of(self.model_sampling, self.sigmas, addition.injections)
+            schedule = Schedule.of(self.clock, self.sigmas, addition.injections)
             self._prepared[key] = Prepared(addition.injections, at, site, schedule)
         return self._prepared[key]
 
     def substituted(self, replacement: Replacement, site: str, at: Layout) -> Substituted:
         key = replacement, site, at
         if key not in self._substituted:
-            self._substituted[key] = Substituted.of(replacement.edit, at, self.model_sampling)
+            self._substituted[key] = Substituted.of(replacement.edit, at, self.clock)
         return self._substituted[key]
 
     def require_recorded(self) -> None:

@@ -14,7 +14,7 @@ from ...directions import HALVES, Direction, FoundDirection, PairSums, Source, b
 from .bank_recording import bank_folder, same_timesteps, sampling_recipe, source_of
 from .calibration import MOST_RUNS, Calibrated, Calibration, Side
 from .progress import Progress
-from .recorder import record
+from .recorder import maps, record
 from .sampling import sample, single_latent
 from .sites import require_sites
 
@@ -106,7 +106,7 @@ def record_pairs(
         for place, batch in batches:
             found, latents = {}, {}
             for side in SIDES:
-                watched, recorder = record(model, branch, sites, grid=None)
+                watched, recorder = record(model, branch, sites, kept=maps)
                 latents[side] = sample(watched, **scenes[place][side], seeds=batch, on_step=progress)
                 timesteps, found[side] = recorder.trajectory()
                 same_timesteps(pairs.sums.timesteps if pairs else None, timesteps)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...directions import PURE_NOISE
+from .clock import Clock
 from .edits import Injection, Layout
 
 PIECES = 32
@@ -39,17 +40,17 @@ class Schedule:
     timesteps: Tensor
 
     @classmethod
-    def of(cls, model_sampling, sigmas: Tensor, injections: Sequence[Injection]) -> "Schedule":
+    def of(cls, clock: Clock, sigmas: Tensor, injections: Sequence[Injection]) -> "Schedule":
         own = torch.cat([each.direction.timesteps for each in injections])
         if any(each.curve for each in injections):
             own = torch.cat([own, torch.linspace(0, PURE_NOISE, PIECES + 1)])
         edges = torch.tensor([edge for each in injections for edge in (each.sigma_start, each.sigma_end)])
         beside = [edges.nextafter(torch.tensor(end)) for end in (0.0, float("inf"))]
-        inner = torch.cat([model_sampling.sigma(own.unique()).float().cpu(), edges, *beside])
+        inner = torch.cat([clock.sigma(own.unique()).float().cpu(), edges, *beside])
         sigmas = sigmas.float().cpu()
         sigmas = torch.cat([sigmas, inner[(inner > sigmas.min()) & (inner < sigmas.max())]]).unique()
         sigmas = sigmas[sigmas > 0]
-        return cls(sigmas, model_sampling.timestep(sigmas).float().cpu())
+        return cls(sigmas, clock.timestep(sigmas).float().cpu())
 
 
 @dataclass(frozen=True, eq=False)

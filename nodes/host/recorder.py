@@ -1,7 +1,8 @@
 """Reads h while a model samples."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 import torch
@@ -10,13 +11,34 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from ...directions import MIDDLE
 from .branches import Branch, branches_of, chunk_of_branch
-from .patching import SiteCall, patched
+from .patching import patched
+from .site_call import SiteCall
 from .sites import require_sites
 from .transfers import Readback
 
 GRID = 16
 """Side of the largest map that is kept of a decoder's level: four times the bytes of SD 1.5's bottleneck at 512 pixels,
 where the map itself would take 64 times as many. The bottleneck is kept whole."""
+
+
+Kept = Callable[[SiteCall], Tensor]
+"""What is kept of h."""
+
+
+def whole(call: SiteCall) -> Tensor:
+    return call.h
+
+
+def maps(call: SiteCall) -> Tensor:
+    """Maps whole; of a clip the mean of each frame, of a text the mean of its tokens, whose number is the prompt's."""
+    if call.is_text:
+        return call.h.mean((2, 3), keepdim=True)
+    return call.h.mean(3, keepdim=True) if call.is_clip else call.h
+
+
+def pooled_to(grid: int) -> Kept:
+    """Maps in means over places, but for the bottleneck, which is kept whole."""
+    return lambda call: call.h if call.site == MIDDLE else pooled(maps(call), grid)
 
 
 class Recorder:
@@ -28,8 +50,8 @@ class Recorder:
     Which of these an evaluation is, is seen on the CPU, when it has come there: on a card nothing waits for it.
     """
 
-    def __init__(self, branch: Branch, sites: Sequence[str], grid: int | None):
-        self.branch, self.grid = branch, grid
+    def __init__(self, branch: Branch, sites: Sequence[str], kept: Kept):
+        self.branch, self.kept = branch, kept
         self.places: dict[UUID, int] = {}
         self._coming: deque[tuple[str, Readback]] = deque()
         """Of each evaluation its timestep, x and h."""
@@ -43,7 +65,8 @@ class Recorder:
         chunk = chunk_of_branch(branches, self.branch)
         if chunk is not None:
             x, h = (each.chunk(len(branches))[chunk] for each in (call.x, call.h))
-            kept = (call.timesteps[:1], torch.float32), (x, x.dtype), (self._kept(call.site, h), torch.float16)
+            h = self.kept(replace(call, x=x, h=h))
+            kept = (call.timesteps[:1], torch.float32), (x, x.dtype), (h, torch.float16)
             self._coming.append((call.site, Readback.of(kept)))
             while self._coming and self._coming[0][1].there:
                 self._note(*self._coming.popleft())
@@ -62,9 +85,6 @@ class Recorder:
         if at not in seen or not torch.equal(seen[at], x):
             seen[at], self._h[site][at] = x, h
 
-    def _kept(self, site: str, h: Tensor) -> Tensor:
-        return h if site == MIDDLE or self.grid is None else pooled(h, self.grid)
-
     def trajectory(self) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Timesteps `(t,)`, descending, and h `(n, t, c, h, w)` float16 by site. `ValueError` if there is nothing."""
         recorded = self.h
@@ -78,13 +98,10 @@ class Recorder:
         return torch.tensor(timesteps), stacked
 
 
-def record(model, branch: Branch, sites: Sequence[str] = (MIDDLE,), *, grid: int | None = GRID):
-    """A clone of `model` whose h is read while it samples, and the recorder that holds it.
-
-    Maps of the decoder are pooled to `grid`; None keeps them whole.
-    """
+def record(model, branch: Branch, sites: Sequence[str] = (MIDDLE,), *, kept: Kept = whole):
+    """A clone of `model` whose h is read while it samples, and the recorder that holds what is kept of it."""
     require_sites(model, sites, "Recording")
-    recorder = Recorder(branch, sites, grid)
+    recorder = Recorder(branch, sites, kept)
     return patched(model, dict.fromkeys(sites, recorder)), recorder
 
 

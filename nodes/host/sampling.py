@@ -14,7 +14,7 @@ import torch
 from comfy.k_diffusion import sampling as k_diffusion
 from torch import Tensor
 
-from .sites import require_bottleneck
+from .sites import require_editable
 
 Step = Callable[[Tensor], None]
 
@@ -57,13 +57,15 @@ def sample_guided(guider, *, sampler, sigmas: Tensor, latent: dict, seeds: Seque
 
 
 def single_latent(model, latent: dict) -> dict:
-    """`latent` with the model's own number of channels. `ValueError` unless it is one still picture for a UNet."""
-    require_bottleneck(model)  # first: the latents of transformers have other shapes, and that is not the matter
+    """`latent` with the model's own number of channels. `ValueError` unless it is one still picture."""
+    require_editable(model)  # first: the latents of other models have other shapes, and that is not the matter
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"], latent.get("downscale_ratio_spacial"))
-    if samples.ndim != 4 or len(samples) != 1:
+    dimensions = 2 + model.get_model_object("latent_format").latent_dimensions
+    if samples.ndim != dimensions or len(samples) != 1:
+        wanted = "height, width" if dimensions == 4 else "frames, height, width"
         raise ValueError(
             f"The latent must be one picture: got a batch of shape {tuple(samples.shape)}, wanted "
-            "(1, channels, height, width). Set its batch size to 1: the number of pictures is chosen in this node."
+            f"(1, channels, {wanted}). Set its batch size to 1: the number of pictures is chosen in this node."
         )
     own = {key: value for key, value in latent.items() if key != "downscale_ratio_spacial"}  # it has been heeded
     return {**own, "samples": samples}

@@ -1,6 +1,8 @@
 """The sites of a model and their names.
 
-`middle` is what leaves the middle block; `output.N` is what enters decoder block N, before its skip is joined.
+Of a UNet `middle` is what leaves the middle block, `output.N` what enters decoder block N, before its skip is joined.
+Of a transformer `double.N` is what leaves block N of the picture, `double.N.text` of the text, and `single.N` what
+leaves a block that has both in one row, of the picture.
 """
 
 import re
@@ -9,6 +11,7 @@ from collections.abc import Sequence
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel, Upsample
 
 from ...directions import MIDDLE, Direction, brief
+from .transformers import FAMILIES, block_sites, transformer_of
 
 _OUTPUT = re.compile(r"output\.(\d+)")
 
@@ -19,8 +22,10 @@ def model_family(model) -> str:
 
 
 def sites_of(model) -> tuple[str, ...]:
-    """What can be read and edited in a model, in the order in which it gets there. None for what is no UNet."""
+    """What can be read and edited in a model, in the order in which it gets there; none in a family nobody knows."""
     unet = _unet(model)
+    if transformer_of(unet):
+        return block_sites(unet)
     if _middle_block(unet) is None:
         return ()
     outputs = range(1, len(unet.output_blocks)) if isinstance(unet, UNetModel) else unet.outputs
@@ -30,6 +35,8 @@ def sites_of(model) -> tuple[str, ...]:
 def levels_of(model) -> tuple[str, ...]:
     """The first site of each resolution, beginning with the bottleneck: in SD 1.5 `output.3`, `output.6` and so on."""
     unet = _unet(model)
+    if transformer_of(unet):
+        return tuple(site for site in block_sites(unet) if not site.endswith(".text"))
     if not isinstance(unet, UNetModel):
         return (MIDDLE, *(f"output.{number}" for number in getattr(unet, "outputs", ())))
     ends = [number for number, block in enumerate(unet.output_blocks) if isinstance(block[-1], Upsample)]
@@ -60,23 +67,42 @@ def chosen_site(model, names: Sequence[str]) -> str:
     return sites[0]
 
 
+def is_unet(model) -> bool:
+    return transformer_of(_unet(model)) is None
+
+
+def is_of_unet(site: str) -> bool:
+    return site == MIDDLE or _OUTPUT.fullmatch(site) is not None
+
+
 def decoder_block(site: str) -> int:
     """The number of the decoder block that a site's h enters: 0 for the bottleneck."""
     return 0 if site == MIDDLE else int(_OUTPUT.fullmatch(site)[1])  # type: ignore[index]
 
 
-def require_bottleneck(model) -> None:
-    """`ValueError` with the model's name unless it is a UNet with a middle block."""
+def require_editable(model) -> None:
+    """`ValueError` with the model's name unless it has sites."""
     if not sites_of(model):
         raise ValueError(
-            f"{model_family(model)} ({type(_unet(model)).__name__}) has no UNet bottleneck, so it has no h-space. Use "
-            "a UNet with a middle block: SD1.x, SD2.x, SDXL and its kin, or a pixel DDPM."
+            f"{model_family(model)} ({type(_unet(model)).__name__}) has no place where ComfyUI lets it be edited. Use "
+            "a UNet with a middle block (SD1.x, SD2.x, SDXL and its kin, or a pixel DDPM), or a transformer of a "
+            f"family that this pack knows: {', '.join(sorted(each.__name__ for each in FAMILIES))}."
+        )
+
+
+def require_bottleneck(model, what: str) -> None:
+    """`ValueError` with the model's name unless it is a UNet with a middle block, which `what` needs."""
+    require_editable(model)
+    if MIDDLE not in sites_of(model):
+        raise ValueError(
+            f"{what} needs a UNet: got {model_family(model)} ({type(_unet(model)).__name__}), a transformer, which has "
+            "no bottleneck. Find directions for it from prompts, examples, scores, words or by PCA."
         )
 
 
 def require_sites(model, sites: Sequence[str], what: str) -> None:
     """`ValueError` unless the model has all of the sites that `what` is about."""
-    require_bottleneck(model)
+    require_editable(model)
     there = sites_of(model)
     missing = [site for site in sites if site not in there]
     if missing:
@@ -88,7 +114,7 @@ def require_sites(model, sites: Sequence[str], what: str) -> None:
 
 def require_fit(model, direction: Direction) -> None:
     """`ValueError` unless `direction` was found in a model of this one's family, at sites that this one has."""
-    require_bottleneck(model)
+    require_editable(model)
     if direction.source.family != model_family(model):
         raise ValueError(
             f'"{direction.name}" was found in another kind of model: got {direction.source.family}, wanted '
@@ -97,9 +123,14 @@ def require_fit(model, direction: Direction) -> None:
     require_sites(model, direction.sites, f'"{direction.name}"')
 
 
+def network_of(model):
+    """The network of a `comfy.model_base.BaseModel`, past torch.compile."""
+    return getattr(model.diffusion_model, "_orig_mod", model.diffusion_model)
+
+
 def _unet(model):
     unet = model.get_model_object("diffusion_model")
-    return getattr(unet, "_orig_mod", unet)  # past torch.compile
+    return getattr(unet, "_orig_mod", unet)
 
 
 def _middle_block(unet):

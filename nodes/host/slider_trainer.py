@@ -11,7 +11,7 @@ from torch import Tensor
 from ...directions import Direction, SiteVector
 from .calibration import MOST_RUNS, Calibrated, Calibration, Side
 from .progress import Progress
-from .recorder import record
+from .recorder import maps, record
 from .sampling import sample, sample_guided
 from .slider_lesson import Lesson, Prompts, Teacher, together
 from .trainer import named
@@ -60,7 +60,7 @@ class SliderTrainer:
     @cached_property
     def seen(self) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Timesteps `(t,)` of a batch without the direction, and what it has at each site, `(n, t, c, h, w)`."""
-        watched, recorder = record(self.model, "positive", self.sites, grid=None)
+        watched, recorder = record(self.model, "positive", self.sites, kept=maps)
         numbers = range(self.batch_size)
         prompts = self._prompts(numbers)
         given = dict(positive=prompts.neutral, negative=prompts.negative, cfg=self.cfg)

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ...directions import brief
 from .branches import Branch, branches_of, chunk_of_branch
-from .patching import SiteCall, SitePatch, wrapped
-from .sites import decoder_block, require_sites
+from .patching import wrapped
+from .site_call import SiteCall, SitePatch
+from .sites import decoder_block, require_bottleneck, require_sites
 from .split_unet import SplitUNet, split
 
 
@@ -45,6 +46,7 @@ def visit_at_sigmas(
 
 
 def _visited(model, visitor: Callable, awaited: "_Awaited", site: str):
+    require_bottleneck(model, "What is differentiated here")
     require_sites(model, (site,), "Cutting the UNet")
     visited = wrapped(model, differentiated=True)
     visited.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "hspace_visit", visitor)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .clock import Clock
 from .edits import Layout, Substitution, not_recorded
 from .prepared import BOUND
 
@@ -23,9 +24,9 @@ class Table:
     """`(k, samples, c, h, w)` by the place of a prompt in the batch."""
 
     @classmethod
-    def of(cls, edit: Substitution, at: Layout, model_sampling) -> "Table | None":
+    def of(cls, edit: Substitution, at: Layout, clock: Clock) -> "Table | None":
         """None where it would take more memory than `BOUND`, or none of it fits: then every call looks by itself."""
-        timesteps = _acting(edit, model_sampling)
+        timesteps = _acting(edit, clock)
         sides = {place: edit.recorded[side] for place, side in enumerate(at.branches) if side in edit.recorded}
         size = (at.samples, at.channels, at.height, at.width)
         fitting = all(side[each].shape == size for side in sides.values() for each in timesteps)
@@ -39,10 +40,10 @@ class Table:
         return cls(torch.tensor(timesteps).to(at.device), recorded)
 
 
-def _acting(edit: Substitution, model_sampling) -> list[float]:
+def _acting(edit: Substitution, clock: Clock) -> list[float]:
     """The recorded timesteps but those of which all sigmas are outside the window: these reach to its neighbours'."""
     timesteps = torch.tensor(edit.timesteps)
-    above, below = (model_sampling.sigma(timesteps + step).float().cpu() for step in (1, -1))
+    above, below = (clock.sigma(timesteps + step).float().cpu() for step in (1, -1))
     return timesteps[(above > edit.sigma_end) & (below <= edit.sigma_start)].tolist()
 
 
@@ -57,8 +58,8 @@ class Substituted:
     """`(1,)` on the card: the last timestep at which nothing was recorded, -1 where there was none."""
 
     @classmethod
-    def of(cls, edit: Substitution, at: Layout, model_sampling) -> "Substituted":
-        return cls(edit, at, Table.of(edit, at, model_sampling) if at.device.type != "cpu" else None)
+    def of(cls, edit: Substitution, at: Layout, clock: Clock) -> "Substituted":
+        return cls(edit, at, Table.of(edit, at, clock) if at.device.type != "cpu" else None)
 
     def __call__(self, h: Tensor, sigma: Tensor, timestep: Tensor) -> Tensor:
         if self.table is None:

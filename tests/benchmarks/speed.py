@@ -57,7 +57,7 @@ def test_a_step_with_an_injection_and_with_recording(pack, size):
     )
     latent = torch.randn(1, 4, side, side)
     levels = host.chosen_sites(model, ["auto"])
-    watched, recorder = host.record(model, "positive", levels, grid=None)
+    watched, recorder = host.record(model, "positive", levels)
     step(watched, latent, width)
     shapes = {site: tuple(h.shape[2:]) for site, h in recorder.trajectory()[1].items()}
     calls.clear()
@@ -67,8 +67,8 @@ def test_a_step_with_an_injection_and_with_recording(pack, size):
         "injecting": host.inject(model, random_direction(pack, at_middle), [1.0]),
         "recording": host.record(model, "positive")[0],
         f"injecting at {len(levels)} levels": host.inject(model, random_direction(pack, shapes), [1.0]),
-        f"recording at {len(levels)} levels": host.record(model, "positive", levels)[0],
-        f"recording at {len(levels)} levels, whole maps": host.record(model, "positive", levels, grid=None)[0],
+        f"recording at {len(levels)} levels": host.record(model, "positive", levels, kept=host.pooled_to(host.GRID))[0],
+        f"recording at {len(levels)} levels, whole maps": host.record(model, "positive", levels)[0],
     }
     times = in_turn({name: lambda m=each: step(m, latent, width) for name, each in variants.items()}, pairs)
     assert len(calls) == len(variants) * (pairs + 1)  # no UNet call more than plain sampling makes

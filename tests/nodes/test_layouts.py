@@ -7,6 +7,8 @@ import torch
 from models import conditioning, sigmas
 from planted import SOURCE, direction
 from slow.checkpoints import LAYOUTS, NO_MIDDLE_BLOCK, V_PREDICTION, meta_model, shapes, weight
+from tiny_transformers import LAYOUTS as LAYOUTS_OF_TRANSFORMERS
+from tiny_transformers import transformer as tiny_transformer
 
 pytestmark = pytest.mark.comfy
 
@@ -25,22 +27,21 @@ FAMILIES = {
 }
 """The family ComfyUI sees, and h at 512 pixels."""
 
-TRANSFORMERS = {
-    "Flux": {
-        "image_model": "flux", "guidance_embed": True, "in_channels": 16, "out_channels": 16, "vec_in_dim": 768,
-        "context_in_dim": 4096, "hidden_size": 3072, "mlp_ratio": 4.0, "num_heads": 24, "depth": 1,
-        "depth_single_blocks": 1, "axes_dim": [16, 56, 56], "theta": 10000, "patch_size": 2, "qkv_bias": True,
-        "txt_ids_dims": [],
+WITHOUT_HOOKS = {
+    "HiDream": {
+        "image_model": "hidream", "patch_size": 2, "in_channels": 16, "num_layers": 1, "num_single_layers": 1,
+        "attention_head_dim": 16, "num_attention_heads": 1, "caption_channels": [16, 16], "axes_dims_rope": [8, 4, 4],
+        "llama_layers": [0, 0], "text_emb_dim": 16,
     },
-    "SD3": {
-        "in_channels": 16, "out_channels": 16, "pos_embed_scaling_factor": None, "patch_size": 2, "depth": 2,
-        "input_size": None, "adm_in_channels": 2048, "num_patches": 36864, "pos_embed_max_size": 192,
+    "PixArtSigma": {
+        "image_model": "pixart_sigma", "depth": 1, "hidden_size": 32, "num_heads": 2, "micro_condition": False,
     },
-    "QwenImage": {"image_model": "qwen_image", "in_channels": 64, "num_layers": 1},
-    "WAN21_T2V": {"image_model": "wan2.1", "model_type": "t2v", "dim": 256, "ffn_dim": 256, "num_heads": 2,
-                  "num_layers": 1, "in_dim": 16},
+    "Omnigen2": {
+        "image_model": "omnigen2", "num_layers": 1, "num_refiner_layers": 1, "hidden_size": 36,
+        "num_attention_heads": 3, "num_kv_heads": 1, "axes_dim_rope": [4, 4, 4], "text_feat_dim": 16,
+    },
 }  # fmt: skip
-"""Layouts of transformers with fewer blocks, by the family ComfyUI sees."""
+"""Layouts of transformers in whose blocks ComfyUI lets nothing be put, by the family it sees."""
 
 
 def patcher(model):
@@ -52,7 +53,7 @@ def patcher(model):
 def transformer(family: str):
     from comfy.model_detection import model_config_from_unet_config
 
-    config = model_config_from_unet_config(TRANSFORMERS[family])
+    config = model_config_from_unet_config(WITHOUT_HOOKS[family])
     config.unet_config["dtype"] = torch.float32
     assert type(config).__name__ == family
     return config.get_model({}, device=torch.device("meta"))
@@ -82,7 +83,7 @@ def test_core_takes_sd2_for_v_prediction_by_its_weights():
 @pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout not in NO_MIDDLE_BLOCK])
 def test_a_layout_with_a_middle_block_is_taken(host, layout):
     model = patcher(meta_model(layout))
-    host.require_bottleneck(model)
+    host.require_bottleneck(model, "A test")
     family, shape = FAMILIES[layout]
     assert host.model_family(model) == family
     assert h_of(model, LAYOUTS[layout]) == shape
@@ -120,14 +121,24 @@ NODES = ["HSpaceInject", "HSpaceSampleBank", "HSpaceFindJacobian", "HSpaceInvert
 
 
 @pytest.mark.parametrize("id", NODES)
-@pytest.mark.parametrize("name", [*NO_MIDDLE_BLOCK, *TRANSFORMERS])
-def test_a_model_without_a_bottleneck_is_refused_by_name(nodes_of_pack, id, name):
-    """With the latent of the model's own workflow: those of Qwen-Image and Wan have five dimensions."""
-    model = patcher(transformer(name) if name in TRANSFORMERS else meta_model(name))
-    family = name if name in TRANSFORMERS else FAMILIES[name][0]
+@pytest.mark.parametrize("name", [*NO_MIDDLE_BLOCK, *WITHOUT_HOOKS])
+def test_a_model_without_sites_is_refused_by_name(nodes_of_pack, id, name):
+    model = patcher(transformer(name) if name in WITHOUT_HOOKS else meta_model(name))
+    family = name if name in WITHOUT_HOOKS else FAMILIES[name][0]
     node = getattr(nodes_of_pack, id)
-    with pytest.raises(ValueError, match=rf"^{family} \(\w+\) has no UNet bottleneck.* Use a UNet with a middle block"):
+    with pytest.raises(
+        ValueError, match=rf"^{family} \(\w+\) has no place where ComfyUI lets it be edited. Use a UNet"
+    ):
         node.execute(**inputs_of(node, model))
+
+
+@pytest.mark.parametrize("family", LAYOUTS_OF_TRANSFORMERS)
+@pytest.mark.parametrize("id", ["HSpaceFindJacobian", "HSpaceInvertImage", "HSpaceLearnDirection"])
+def test_what_needs_a_bottleneck_refuses_a_transformer_by_name(nodes_of_pack, id, family):
+    """With the latent of the model's own workflow: those of Qwen-Image and Wan have five dimensions."""
+    node = getattr(nodes_of_pack, id)
+    with pytest.raises(ValueError, match=rf"needs a UNet: got {family} \(\w+\), a transformer"):
+        node.execute(**inputs_of(node, tiny_transformer(family)))
 
 
 def inputs_of(node, model) -> dict:
@@ -139,7 +150,7 @@ def inputs_of(node, model) -> dict:
     connected = {
         "model": model, "positive": conditioning(1), "negative": conditioning(2), "vae": None,
         "sampler": comfy.samplers.sampler_object("euler"), "sigmas": sigmas(model, 4, "simple"),
-        "latent": {"samples": torch.zeros(1, latent_format.latent_channels, *size)},
+        "objective": None, "latent": {"samples": torch.zeros(1, latent_format.latent_channels, *size)},
         "direction": direction(shape=(1280, 8, 8)),
     }  # fmt: skip
     inputs = [each for each in node.define_schema().inputs if not each.optional]

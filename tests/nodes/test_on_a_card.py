@@ -104,7 +104,7 @@ def core(card, model):
 
 
 def test_recording_waits_for_nothing(card, core, host, model):
-    watched, recorder = host.record(model, "positive", SITES)
+    watched, recorder = host.record(model, "positive", SITES, kept=host.pooled_to(host.GRID))
     recording = Denoiser(watched)
     for card.answer in (900.0, 500.0, 100.0):
         recording(latent(), at(5.0))

@@ -36,7 +36,7 @@ def run(model, kind, cfg=3.0):
 
 
 def recorded(host, model, kind, sites):
-    recording, recorder = host.record(model, "positive", sites, grid=None)
+    recording, recorder = host.record(model, "positive", sites)
     latents = run(recording, kind)
     return latents, *recorder.trajectory()
 
@@ -124,8 +124,8 @@ def test_strength_0_at_every_site_is_the_model(kind, host, pack):
 
 def test_another_pictures_h_at_a_level_takes_the_place_of_all_below(kind, host):
     model, sites = kind[0], ("middle", *kind[4])
-    recording, recorder = host.record(model, "positive", sites, grid=None)
-    recording, other = host.record(recording, "negative", sites, grid=None)
+    recording, recorder = host.record(model, "positive", sites)
+    recording, other = host.record(recording, "negative", sites)
     plain = run(recording, kind)
 
     def swapped(chosen):
