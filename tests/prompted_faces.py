@@ -10,14 +10,16 @@ SENTENCE = "portrait of a smiling old man with glasses"
 
 
 class PromptedFaces:
-    def __init__(self, pack: ModuleType):
-        self.loader = node_classes(pack).HSpaceLoadDemoFaces
+    """`kind` is a part of its name in the loader's list."""
+
+    def __init__(self, pack: ModuleType, kind: str = "Stable Diffusion"):
+        self.loader, self.kind = node_classes(pack).HSpaceLoadDemoFaces, kind
         self.model, self.clip, self.vae = self.load()
         self.latent = {"samples": torch.zeros(1, 4, 32, 32)}
 
     def load(self) -> tuple:
         """MODEL, CLIP and VAE, fresh."""
-        (name,) = self.loader.define_schema().inputs[0].options
+        (name,) = [name for name in self.loader.define_schema().inputs[0].options if self.kind in name]
         return self.loader.execute(name).result
 
     def encode(self, text: str) -> list:

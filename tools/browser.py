@@ -117,11 +117,23 @@ class Frontend:
         self.page.wait_for_function(f"document.querySelectorAll('[data-node-id]').length === {wanted}")
 
     def open_template(self, category: str, name: str) -> None:
-        """Choose a template in the template browser."""
+        """Choose a template in the template browser; again where its cards were drawn anew under the click."""
         self.page.locator(".templates-tab-button").click()
         self.page.get_by_role("button", name=category, exact=True).click()
+        card = self.page.get_by_test_id(f"template-workflow-{name}")
         with self._another_workflow():
-            self.page.get_by_test_id(f"template-workflow-{name}").click()
+            for _ in range(ANSWER_SECONDS // 5):
+                card.click()
+                with suppress(TimeoutError):
+                    card.wait_for(state="hidden", timeout=5000)
+                    break
+
+    def close_dialogs(self) -> None:
+        """What a test that failed has left open would lie over the page."""
+        overlay = self.page.get_by_test_id("dialog-overlay")
+        if overlay.count():
+            self.page.keyboard.press("Escape")
+            overlay.wait_for(state="hidden")
 
     @contextmanager
     def _another_workflow(self) -> Iterator[None]:

@@ -37,7 +37,8 @@ def latent_colours(vae_weights: dict[str, torch.Tensor]) -> list[list[float]]:
     return [[round(value, 4) for value in row] for row in rows.tolist()]
 
 
-def export(vae_file: Path, text_file: Path, state: Path, target: Path) -> None:
+def export(vae_file: Path, text_file: Path, state: Path, target: Path, network: dict[str, dict]) -> None:
+    """`network` are the settings of what was trained, by its kind."""
     vae, known = load_file(vae_file), torch.tensor(Words().known)
     tensors = {f"{VAE_PREFIX}{name}": weight for name, weight in vae.items()}
     for name, weight in load_file(text_file).items():
@@ -50,15 +51,19 @@ def export(vae_file: Path, text_file: Path, state: Path, target: Path) -> None:
     tensors[WORDS_TABLE] = tensors[WORDS_TABLE][torch.cat([known, torch.tensor([UNKNOWN])])]
     tensors[f"{TEXT_PREFIX}text_projection.weight"] = torch.eye(TEXT["hidden_size"])
     tensors = {name: weight.half().contiguous() for name, weight in tensors.items()} | {"known_tokens": known}
-    settings = {"unet": UNET, "text": TEXT, "vae": VAE, "latent_rgb": latent_colours(vae)}
+    settings = {**network, "text": TEXT, "vae": VAE, "latent_rgb": latent_colours(vae)}
     save_file(tensors, target, metadata={"format": "pt", "settings": json.dumps(settings), "steps": step})
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def command_line(description: str | None, target: Path, network: dict[str, dict]) -> None:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vae", type=Path, required=True)
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--state", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=TARGET)
+    parser.add_argument("--out", type=Path, default=target)
     options = parser.parse_args()
-    export(options.vae, options.text, options.state, options.out)
+    export(options.vae, options.text, options.state, options.out, network)
+
+
+if __name__ == "__main__":
+    command_line(__doc__, TARGET, {"unet": UNET})

@@ -14,7 +14,10 @@ from .pixel_ddpm import is_ddpm
 from .unchanged import kept_while_unchanged
 
 DEMO_MODEL, DEMO_CLASSIFIER = "demo faces (built in)", "demo attributes (built in)"
-DEMO_CHECKPOINTS = {"faces with words (Stable Diffusion 1.x)": PACK / "demo" / "prompted" / "faces.safetensors"}
+DEMO_CHECKPOINTS = {
+    "faces with words (Stable Diffusion 1.x)": PACK / "demo" / "prompted" / "faces.safetensors",
+    "faces with words (Flux 1)": PACK / "demo" / "transformer" / "faces.safetensors",
+}
 """Embedded checkpoints by the name in the list."""
 DEMO_MODEL_FOLDER, DEMO_CLASSIFIER_FOLDER = PACK / "demo" / "ddpm", PACK / "demo" / "classifier"
 

@@ -1,6 +1,6 @@
-"""The demo faces that listen to words: Stable Diffusion 1.x, scaled down, as MODEL, CLIP and VAE.
+"""The demo faces that listen to words: Stable Diffusion 1.x and Flux 1, scaled down, as MODEL, CLIP and VAE.
 
-The file is laid out as a checkpoint of Stable Diffusion 1.x; its metadata say how large the networks are.
+A file is laid out as a checkpoint of Stable Diffusion 1.x; its metadata say how large the networks are.
 """
 
 import json
@@ -37,6 +37,17 @@ class PromptedFaces(supported_models.SD15):
 
     def model_type(self, state_dict: dict, prefix: str = "") -> ModelType:
         return ModelType.V_PREDICTION
+
+
+class TransformerFaces(supported_models.Flux):
+    """Settings of a Flux 1 of another size, in whose schedule less is done at high noise: its pictures are small."""
+
+    unet_config: dict = {}
+    sampling_settings: dict = {"shift": 0.5}
+
+    def __init__(self, settings: Mapping[str, Any]):
+        super().__init__(settings["transformer"])
+        self.latent_format = _DemoLatents(settings["latent_rgb"])
 
 
 class _DemoLatents(latent_formats.LatentFormat):
@@ -84,7 +95,7 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _model(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> model_patcher.ModelPatcher:
     weights = _part(tensors, _UNET)
-    config = PromptedFaces(settings)
+    config = TransformerFaces(settings) if "transformer" in settings else PromptedFaces(settings)
     device, offload_device = model_management.get_torch_device(), model_management.unet_offload_device()
     supported = config.supported_inference_dtypes
     dtype = model_management.unet_dtype(

@@ -2,8 +2,9 @@
 
 import pytest
 from dials import Bench
+from prompted_model import PromptedModel
 
 
 @pytest.fixture(scope="session")
 def bench(pack, tmp_path_factory):
-    return Bench(pack, tmp_path_factory.mktemp("banks"))
+    return Bench(PromptedModel(pack), tmp_path_factory.mktemp("banks"))

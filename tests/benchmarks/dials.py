@@ -41,8 +41,8 @@ class Dial:
 class Bench:
     """The model, fresh seeds, and what they are without an edit."""
 
-    def __init__(self, pack, folder):
-        self.faces, self.folder = PromptedModel(pack), folder
+    def __init__(self, faces: PromptedModel, folder):
+        self.faces, self.folder = faces, folder
         self.columns = list(self.faces.judge.columns)
         self.sd = self.faces.spread(prompts(128, seed=5), STEPS)
         self.plain, self.slider = cache(self.drawn), cache(self._slider)
@@ -114,8 +114,8 @@ def at_one(rows: Sequence[tuple[float, ...]]) -> dict[str, float]:
     return {}
 
 
-def settle(bench: Bench, kind: str, attribute: str, name: str, dial: Dial) -> None:
-    """Judge a method on an attribute, say so, and keep it among the figures of its `kind`."""
+def settle(bench: Bench, kind: str, attribute: str, name: str, dial: Dial, keep=keep) -> None:
+    """Judge a method on an attribute, say so, and `keep` it among the figures of its `kind`."""
     judged = bench.judged(attribute, dial)
     at_one = " ".join(f"{key} {judged.get(key, float('nan')):.3f}" for key in ("strength", "off", "identity"))
     print(f"{attribute:12} {name:40} reach {judged['reach']:5.2f}  at 1 sd: {at_one}", flush=True)

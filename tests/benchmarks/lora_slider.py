@@ -5,7 +5,7 @@ default). x_t comes from recorded samplings of the model without the slider, eig
 anew, one at a time, for each of 1,000 iterations.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +18,9 @@ BATCH, ITERATIONS, LEARNING_RATE = 8, 300, 2e-3
 class Slider:
     """What is added to each layer's output while it is on."""
 
-    def __init__(self, unet: nn.Module):
-        self.layers = {
-            name: module
-            for name, module in unet.named_modules()
-            if isinstance(module, nn.Linear) and "transformer_blocks" in name and ".attn2" not in name
-        }
+    def __init__(self, network: nn.Module, adapted: Callable[[str], bool]):
+        linear = ((name, each) for name, each in network.named_modules() if isinstance(each, nn.Linear))
+        self.layers = {name: layer for name, layer in linear if adapted(name)}
         generator = torch.Generator().manual_seed(0)
         self.down, self.up = {}, {}
         for name, layer in self.layers.items():
@@ -57,24 +54,35 @@ class Slider:
         return tensors
 
 
+def without_cross_attention(name: str) -> bool:
+    """Of a layer of Stable Diffusion."""
+    return "transformer_blocks" in name and ".attn2" not in name
+
+
+Prompts = tuple[Tensor, ...]
+"""Of n pictures: what the text encoder made, each `(n, ...)`."""
+
+
 def train(
-    unet: nn.Module, recorded: Mapping[float, Tensor], neutral: Tensor, towards: Tensor, away: Tensor
-) -> dict[str, Tensor]:
-    """The slider's file. `recorded` are inputs `(n, 4, h, w)` of the UNet by timestep; the prompts `(n, 77, c)`."""
-    slider, generator = Slider(unet), torch.Generator().manual_seed(0)
+    slider: Slider, predict: Callable[..., Tensor], recorded: Mapping[float, Tensor], neutral: Prompts,
+    towards: Prompts, away: Prompts,
+) -> dict[str, Tensor]:  # fmt: skip
+    """The slider's file. `recorded` are inputs `(n, 4, h, w)` of the network by timestep; `predict(x, t, *prompts)`."""
+    generator = torch.Generator().manual_seed(0)
     optimiser = torch.optim.AdamW(slider.parameters(), lr=LEARNING_RATE)
     timesteps: Sequence[float] = list(recorded)
     device = slider.parameters()[0].device
-    prompts = [each.to(device) for each in (neutral, towards, away)]
+    prompts = [tuple(part.to(device) for part in each) for each in (neutral, towards, away)]
     for _ in range(ITERATIONS):
         timestep = timesteps[torch.randint(len(timesteps), (), generator=generator)]
-        rows = torch.randperm(len(neutral), generator=generator)[:BATCH]
+        rows = torch.randperm(len(neutral[0]), generator=generator)[:BATCH]
         x, t = recorded[timestep][rows].to(device), torch.tensor([timestep], device=device)
-        contexts = [each[rows.to(device)] for each in prompts]
+        said = [tuple(part[rows.to(device)] for part in each) for each in prompts]
         with torch.no_grad():
-            plain, plus, minus = unet(x.repeat(3, 1, 1, 1), t.expand(3 * BATCH), context=torch.cat(contexts)).chunk(3)
+            together = map(torch.cat, zip(*said, strict=True))
+            plain, plus, minus = predict(x.repeat(3, 1, 1, 1), t.expand(3 * BATCH), *together).chunk(3)
         with slider, torch.enable_grad():
-            loss = (unet(x, t.expand(BATCH), context=contexts[0]) - plain - ETA * (plus - minus)).square().mean()
+            loss = (predict(x, t.expand(BATCH), *said[0]) - plain - ETA * (plus - minus)).square().mean()
             loss.backward()
         optimiser.step()
         optimiser.zero_grad()

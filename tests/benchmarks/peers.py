@@ -55,9 +55,11 @@ def lora_file(bench: Bench, attribute: str) -> dict[str, Tensor]:
     model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "noted", noted)
     for first in range(0, FOUND_IN, 32):
         bench.draw(texts[first : first + 32], range(20_000 + first, 20_032 + first), model=model)
-    contexts = [faces.prompts(each)[0][0] for each in (texts, *(with_word(texts, w) for w in WORDS[attribute]))]
+    said = [faces.prompts(each)[0][:1] for each in (texts, *(with_word(texts, w) for w in WORDS[attribute]))]
     unet = faces.model.model.diffusion_model
-    return lora_slider.train(unet, {t: torch.cat(x) for t, x in inputs.items()}, *contexts)
+    slider = lora_slider.Slider(unet, lora_slider.without_cross_attention)
+    predict = lambda x, t, words: unet(x, t, context=words)  # noqa: E731
+    return lora_slider.train(slider, predict, {t: torch.cat(x) for t, x in inputs.items()}, *said)
 
 
 def lora(bench: Bench, attribute: str) -> Dial:

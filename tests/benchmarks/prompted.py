@@ -6,6 +6,7 @@ Figures go to demo/prompted/measurements.json, pictures beside it.
 """
 
 from collections.abc import Collection
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from prompted_model import CFG, ROOT, PromptedModel
 from results import remember
 
 FOLDER = ROOT / "demo" / "prompted"
-RESULTS = FOLDER / "measurements.json"
+RESULTS = "measurements.json"
 SEEDS = 64
 SWAP_PAIRS, SWAP_STEPS = 48, 10
 SAMPLES, FRESH = 512, 2_000
@@ -54,6 +55,10 @@ def bounds(name: str) -> tuple[float, float]:
 
 
 def test_pictures_are_what_the_prompt_says(faces):
+    measure_words(faces, FOLDER)
+
+
+def measure_words(faces: PromptedModel, folder: Path) -> None:
     from captions import WORDS
     from faces import ATTRIBUTES
 
@@ -65,23 +70,27 @@ def test_pictures_are_what_the_prompt_says(faces):
         low, high = bounds(name)
         accuracy[name] = float(((scores > low) & (scores < high)).float().mean())
         print(f"{name:14} {accuracy[name]:.2f}", flush=True)
-    remember(RESULTS, "accuracy", accuracy)
+    remember(folder / RESULTS, "accuracy", accuracy)
 
 
 def test_pictures_without_a_prompt_are_like_the_data(faces):
+    measure_pictures(faces, FOLDER)
+
+
+def measure_pictures(faces: PromptedModel, folder: Path) -> None:
     from faces import render_batch
     from measure import measure_cleanliness, measure_distribution, save_sheet
 
     drawn = (faces.pictures([""] * SAMPLES, range(50_000, 50_000 + SAMPLES), cfg=1.0) * 255).round().byte().numpy()
     fresh, _ = render_batch(FRESH, 40_000_000)
     reference, _ = render_batch(20_000, 30_000_000)
-    remember(RESULTS, "distribution", measure_distribution(drawn, fresh, faces.network))
-    remember(RESULTS, "cleanliness", measure_cleanliness(drawn, fresh, reference))
-    save_sheet(drawn, FOLDER / "samples.jpg")
+    remember(folder / RESULTS, "distribution", measure_distribution(drawn, fresh, faces.network))
+    remember(folder / RESULTS, "cleanliness", measure_cleanliness(drawn, fresh, reference))
+    save_sheet(drawn, folder / "samples.jpg")
     said = prompts(48, seed=1)
     prompted = (faces.pictures(said, range(48)) * 255).round().byte().numpy()
-    remember(RESULTS, "prompted cleanliness", measure_cleanliness(prompted, fresh, reference))
-    save_sheet(prompted, FOLDER / "prompted.jpg")
+    remember(folder / RESULTS, "prompted cleanliness", measure_cleanliness(prompted, fresh, reference))
+    save_sheet(prompted, folder / "prompted.jpg")
 
 
 class Swap:
@@ -143,7 +152,7 @@ def test_where_the_meaning_is(faces):
     shares = {", ".join(sites): shares_of(*causes, torch.cat(each).double()) for sites, each in swapped.items()}
     for name, share in shares.items():
         print(f"{name:40}" + " ".join(f"{a} {v:.2f}" for a, v in share.items()), flush=True)
-    remember(RESULTS, "swap", shares)
+    remember(FOLDER / RESULTS, "swap", shares)
 
 
 def shares_of(donor: torch.Tensor, own: torch.Tensor, result: torch.Tensor) -> dict[str, float]:
@@ -170,4 +179,4 @@ def test_what_probe_says_of_it(faces):
             faces.vae, "0-1", 8, 0, CFG, 64,
         ).result  # fmt: skip
     print(info)
-    remember(RESULTS, "probe", {"follows": follows, "info": info})
+    remember(FOLDER / RESULTS, "probe", {"follows": follows, "info": info})

@@ -17,10 +17,12 @@ BATCH, STEPS, CFG = 32, 20, 3.0
 
 
 class PromptedModel:
-    def __init__(self, pack):
-        self.pack = pack
+    """`kind` is a part of its name in the loader's list."""
+
+    def __init__(self, pack, kind: str = "Stable Diffusion", scheduler: str = "normal"):
+        self.pack, self.scheduler = pack, scheduler
         loader = node_classes(pack).HSpaceLoadDemoFaces
-        (self.name,) = loader.define_schema().inputs[0].options
+        (self.name,) = [name for name in loader.define_schema().inputs[0].options if kind in name]
         self.model, self.clip, self.vae = loader.execute(self.name).result
         self.model.model.to(memory_format=torch.channels_last)
         self.host, self.directions = self.module("nodes.host"), self.module("directions")
@@ -32,17 +34,18 @@ class PromptedModel:
     def module(self, name: str):
         return importlib.import_module(f"{self.pack.__name__}.{name}")
 
-    def sigmas(self, steps: int, scheduler: str = "normal") -> Tensor:
+    def sigmas(self, steps: int) -> Tensor:
         from models import sigmas
 
-        return sigmas(self.model, steps, scheduler)
+        return sigmas(self.model, steps, self.scheduler)
 
     def prompts(self, texts: Sequence[str]) -> list:
         """The conditioning in which every picture of a batch has a prompt of its own."""
-        return [[torch.cat([self._encoded(text) for text in texts]), {}]]
+        encoded, pooled = (torch.cat(each) for each in zip(*map(self._encoded, texts), strict=True))
+        return [[encoded, {"pooled_output": pooled}]]
 
-    def _encode(self, text: str) -> Tensor:
-        return self.clip.encode_from_tokens(self.clip.tokenize(text))
+    def _encode(self, text: str) -> tuple[Tensor, Tensor]:
+        return self.clip.encode_from_tokens(self.clip.tokenize(text), return_pooled=True)
 
     @torch.no_grad()
     def latents(

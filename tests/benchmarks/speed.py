@@ -19,6 +19,7 @@ import torch
 from demo_model import ROOT, DemoModel
 from models import FULL, SDXL, conditioning, sd15
 from results import known, remember
+from tiny_transformers import transformer
 
 pytestmark = pytest.mark.comfy
 
@@ -78,12 +79,52 @@ def test_a_step_with_an_injection_and_with_recording(pack, size):
     gc.collect()
 
 
-def random_direction(pack, shapes: Mapping[str, tuple[int, int, int]], steps: int = 20):
+def test_a_step_of_a_transformer(pack):
+    """A double and a single block of Flux 1 at its width: what an edit at both adds is compared with these two alone,
+    not with 57."""
+    host = importlib.import_module(f"{pack.__name__}.nodes.host")
+    model = transformer("Flux", **FLUX)
+    latent, sites = torch.randn(1, 16, 64, 64), ["double.0", "double.0.text", "single.0"]
+    shapes = {"means": (3072, 1, 1), "maps": (3072, 16, 16)}
+    found = {
+        name: random_direction(
+            pack, {site: (3072, 1, 1) if site.endswith("text") else shape for site in sites}, family="Flux"
+        )
+        for name, shape in shapes.items()
+    }
+    variants = {"plain": model} | {
+        f"injecting {name}": host.inject(model, each, [1.0]) for name, each in found.items()
+    } | {"recording": host.record(model, "positive", sites, kept=host.pooled_to(host.GRID))[0]}  # fmt: skip
+    times = in_turn({name: lambda m=each: flow_step(m, latent) for name, each in variants.items()}, 7)
+    for name in list(variants)[1:]:
+        report(f"{name} at a block pair of Flux, 512 px", ratio(times, name, "plain"))
+
+
+FLUX = {
+    "hidden_size": 3072, "num_heads": 24, "axes_dim": [16, 56, 56], "theta": 10000, "mlp_ratio": 4.0, "depth": 1,
+    "depth_single_blocks": 1, "context_in_dim": 64, "vec_in_dim": 24,
+}  # fmt: skip
+
+
+def flow_step(model, latent) -> None:
+    """One sampling step at cfg 1 with 256 tokens of text."""
+    import comfy.samplers
+
+    guider = comfy.samplers.CFGGuider(model)
+    said = [[torch.randn(1, 256, 64), {"pooled_output": torch.zeros(1, 24)}]]
+    guider.set_conds(said, said)
+    guider.set_cfg(1.0)
+    euler = comfy.samplers.sampler_object("euler")
+    guider.sample(torch.randn_like(latent), torch.zeros_like(latent), euler, torch.tensor([0.9, 0.0]), seed=0,
+                  disable_pbar=True)  # fmt: skip
+
+
+def random_direction(pack, shapes: Mapping[str, tuple[int, int, int]], steps: int = 20, family: str = "SD15"):
     directions = importlib.import_module(f"{pack.__name__}.directions")
     return directions.Direction(
         deltas={site: torch.randn(steps, *shape) for site, shape in shapes.items()},
         timesteps=torch.linspace(999, 0, steps), name="d", method="random", unit="one", recipe="{}",
-        source=directions.Source("SD15", "0", "positive", (256, 256)),
+        source=directions.Source(family, "0", "positive", (256, 256)),
     )  # fmt: skip
 
 

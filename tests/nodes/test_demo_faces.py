@@ -16,7 +16,7 @@ TEXT, UNET = "cond_stage_model.clip_l.transformer.", "model.diffusion_model."
 
 @pytest.fixture(scope="module")
 def checkpoint(host):
-    (path,) = host.DEMO_CHECKPOINTS.values()
+    path, _ = host.DEMO_CHECKPOINTS.values()
     with safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it has no other
         return SimpleNamespace(path=path, metadata=file.metadata(), tensors=tensors)

@@ -13,5 +13,6 @@ def open_page(server):
 
 @pytest.fixture
 def frontend(open_page):
+    open_page.close_dialogs()
     open_page.problems.clear()
     return open_page

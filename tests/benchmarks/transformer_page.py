@@ -1,0 +1,21 @@
+"""docs/transformers.md: its words from docs/transformers.head.md, its tables from docs/transformers.json."""
+
+import json
+
+from prompted_page import DOCS, dials
+from results import remember
+
+METHODS, BLOCKS = "methods ", "blocks "
+
+
+def keep(part: str, result: dict) -> None:
+    """Put one part into the figures, and all of them into the page."""
+    remember(DOCS / "transformers.json", part, result)
+    write_page()
+
+
+def write_page() -> None:
+    results = json.loads((DOCS / "transformers.json").read_text(encoding="utf-8"))
+    text = (DOCS / "transformers.head.md").read_text(encoding="utf-8")
+    text = text.replace("<!-- methods -->", dials(results, METHODS, cost=True))
+    (DOCS / "transformers.md").write_text(text.replace("<!-- blocks -->", dials(results, BLOCKS)), encoding="utf-8")
