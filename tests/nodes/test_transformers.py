@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from demo_faces import folder_of
 from models import core_sample, sigmas
 from tiny_transformers import LAYOUTS, latent_of, prompt, transformer
 
@@ -256,3 +257,27 @@ def test_a_mask_on_a_clip_is_refused(pack, host, family, model):
     edited = host.inject(model, direction(pack, host, model, deltas), [1.0], mask=torch.ones(1, 6, 10))
     with pytest.raises(ValueError, match="A mask can't act on a clip"):
         sample(edited, latent_of(model, frames=3))
+
+
+def test_banks_components_and_pairs_are_found_on_it(pack, host, nodes_of_pack, model, tmp_path):
+    """Sampled into a bank, found by PCA and from two prompts, added to each other and injected."""
+    import comfy.samplers
+
+    given = dict(sampler=comfy.samplers.sampler_object("euler"), sigmas=sigmas(model, 2, "simple"))
+    latent = latent_of(model)
+    with folder_of("hspace_banks", tmp_path):
+        bank, *_ = nodes_of_pack.HSpaceSampleBank.execute(
+            model, prompt(1), prompt(2), **given, latent=latent, count=6, first_seed=0, batch_size=3, name="tiny",
+            cfg=2.0, branch="positive", sites=", ".join(host.sites_of(model)), grid=2,
+        ).result  # fmt: skip
+        assert set(bank.shapes) == set(host.sites_of(model))
+        found = pack.directions.find_components(bank, 2)
+        run = dict(negative=prompt(2), cfg=2.0, latent=latent, **given)
+        scene = {side: dict(positive=prompt(seed), **run) for side, seed in (("with", 3), ("without", 4))}
+        pairs, _ = host.find_slider(
+            model, [scene], name="pairs", seeds=range(4), batch_size=2, branch="positive", sites=host.sites_of(model)
+        )
+    both = found[0] + pack.directions.orthogonalise(found[1], [found[0]])
+    for each in (found[0], both, pairs.direction):
+        picture = sample(host.inject(model, each, [1.0]))
+        assert torch.isfinite(picture).all() and not torch.equal(picture, sample(model))
