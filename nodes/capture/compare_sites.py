@@ -16,7 +16,7 @@ from ..ui import (
     EMPTY_LATENT,
     FEW_STEPS,
     NEGATIVE_OF_BOTH,
-    PROMPTED_UNET,
+    PROMPTED_MODEL,
     VAE,
     WITH_IT,
     WITHOUT_IT,
@@ -43,7 +43,7 @@ class HSpaceCompareSites(io.ComfyNode):
             "beside the prompt itself: how far it goes, how much else it changes, and how far it can be pushed.",
             search_aliases=["which sites", "where is the meaning", "benchmark slider", "does it work", "levels"],
             inputs=[
-                PROMPTED_UNET,
+                PROMPTED_MODEL,
                 WITH_IT,
                 WITHOUT_IT,
                 NEGATIVE_OF_BOTH,

@@ -1,4 +1,4 @@
-"""Load Demo Faces: a small Stable Diffusion of cartoon faces that comes with the pack, as MODEL, CLIP and VAE."""
+"""Load Demo Faces: small text-to-image models of cartoon faces that come with the pack, as MODEL, CLIP and VAE."""
 
 from comfy_api.latest import io
 
@@ -13,10 +13,10 @@ class HSpaceLoadDemoFaces(io.ComfyNode):
             node_id="HSpaceLoadDemoFaces",
             display_name="Load Demo Faces",
             category=CATEGORY,
-            description="Loads the demo faces that listen to words: a Stable Diffusion 1.x of 7 MB, trained on cartoon "
-            'faces. Use it as Load Checkpoint, with prompts such as "portrait of a smiling old man with glasses", at '
-            "64x64 and cfg 3.",
-            search_aliases=["checkpoint", "stable diffusion", "prompted faces", "demo model", "example model"],
+            description="Loads the demo faces that listen to words: a Stable Diffusion 1.x or a Flux 1 of 8 MB, "
+            'trained on cartoon faces. Use it as Load Checkpoint, with prompts such as "portrait of a smiling old man '
+            'with glasses", at 64x64 and cfg 3.',
+            search_aliases=["checkpoint", "stable diffusion", "flux", "prompted faces", "demo model", "example model"],
             inputs=[
                 io.Combo.Input(
                     "model",

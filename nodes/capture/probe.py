@@ -15,8 +15,8 @@ from ..ui import (
     CFG,
     EMPTY_LATENT,
     FEW_STEPS,
+    MODEL,
     NEGATIVE,
-    UNET,
     VAE,
     bars,
     below,
@@ -42,7 +42,7 @@ class HSpaceProbe(io.ComfyNode):
             "unknown checkpoint.",
             search_aliases=["does it work", "swap h", "test model", "which sites", "h-space strength", "style mixing"],
             inputs=[
-                UNET,
+                MODEL,
                 io.Conditioning.Input("positive", tooltip="As for the sampler. What both pictures of a pair show."),
                 NEGATIVE,
                 io.Sampler.Input("sampler", tooltip="Any sampler but dpm_adaptive."),
@@ -72,8 +72,10 @@ class HSpaceProbe(io.ComfyNode):
                     default="auto",
                     optional=True,
                     advanced=True,
-                    tooltip='Where h is replaced: "middle" is the bottleneck, "output.3" what enters decoder block 3; '
-                    "several with commas between. auto takes the bottleneck and each level of the decoder.",
+                    tooltip='Where h is replaced. In a UNet "middle" is the bottleneck, "output.3" what enters decoder '
+                    'block 3; in a transformer "double.5" is what block 5 makes of the picture, "double.5.text" of the '
+                    "text. Several with commas between. auto takes the bottleneck and each level of the decoder; of a "
+                    "transformer eight blocks, for the picture.",
                 ),
             ],
             outputs=[

@@ -9,8 +9,8 @@ from ..ui import (
     CATEGORY,
     CFG,
     EMPTY_LATENT,
+    MODEL,
     SITES,
-    UNET,
     HSpaceBank,
     first_seed_input,
     parse_names,
@@ -27,12 +27,12 @@ class HSpaceSampleBank(io.ComfyNode):
             node_id="HSpaceSampleBank",
             display_name="Sample Bank",
             category=CATEGORY,
-            description="Samples many seeds and records the UNet's inside on the way: the bank in which "
+            description="Samples many seeds and records the model's inside on the way: the bank in which "
             "directions are found. It is kept on disk, continues where it was interrupted, and is not sampled again "
             "for the same settings. Picture i is the one SamplerCustom makes with seed first_seed + i.",
             search_aliases=["capture", "record h-space", "collect samples", "dataset", "bank"],
             inputs=[
-                UNET,
+                MODEL,
                 io.Conditioning.Input("positive", tooltip="What all pictures of the bank show."),
                 io.Conditioning.Input("negative", tooltip="Its opposite. Not used at cfg 1."),
                 io.Sampler.Input("sampler", tooltip="Any sampler. euler_ancestral is the paper's choice."),

@@ -25,7 +25,7 @@ from ..ui import (
     FEW_STEPS,
     NAME,
     NEGATIVE_OF_ALL,
-    PROMPTED_UNET,
+    PROMPTED_MODEL,
     SCENES,
     SITES,
     TEXT_ENCODER,
@@ -51,7 +51,7 @@ class HSpaceLearnFromWords(io.ComfyNode):
             "and goes on from there.",
             search_aliases=["concept slider", "train", "type a slider", "lora slider", "text direction", "optimise"],
             inputs=[
-                PROMPTED_UNET,
+                PROMPTED_MODEL,
                 TEXT_ENCODER,
                 ANY_SAMPLER,
                 FEW_STEPS,

@@ -12,7 +12,7 @@ from ..ui import (
     EMPTY_LATENT,
     FEW_STEPS,
     NEGATIVE_OF_BOTH,
-    PROMPTED_UNET,
+    PROMPTED_MODEL,
     SITES,
     WITH_IT,
     WITHOUT_IT,
@@ -35,7 +35,7 @@ class HSpaceFindFromPrompts(io.ComfyNode):
             "prompt to the other. What was sampled is kept and continues where it was interrupted.",
             search_aliases=["prompt pair", "text direction", "contrast", "concept", "slider"],
             inputs=[
-                PROMPTED_UNET,
+                PROMPTED_MODEL,
                 WITH_IT,
                 WITHOUT_IT,
                 NEGATIVE_OF_BOTH,

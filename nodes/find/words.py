@@ -13,7 +13,7 @@ from ..ui import (
     FEW_STEPS,
     NAME,
     NEGATIVE_OF_ALL,
-    PROMPTED_UNET,
+    PROMPTED_MODEL,
     SCENES,
     SITES,
     TEXT_ENCODER,
@@ -37,7 +37,7 @@ class HSpaceFindFromWords(io.ComfyNode):
             "changes in one of them is averaged away.",
             search_aliases=["type a slider", "prompt pair", "text direction", "concept", "slider", "words"],
             inputs=[
-                PROMPTED_UNET,
+                PROMPTED_MODEL,
                 TEXT_ENCODER,
                 ANY_SAMPLER,
                 FEW_STEPS,

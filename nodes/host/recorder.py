@@ -13,13 +13,12 @@ from ...directions import MIDDLE
 from .branches import Branch, branches_of, chunk_of_branch
 from .patching import patched
 from .site_call import SiteCall
-from .sites import require_sites
+from .sites import is_of_unet, require_sites
 from .transfers import Readback
 
 GRID = 16
 """Side of the largest map that is kept of a decoder's level: four times the bytes of SD 1.5's bottleneck at 512 pixels,
 where the map itself would take 64 times as many. The bottleneck is kept whole."""
-
 
 Kept = Callable[[SiteCall], Tensor]
 """What is kept of h."""
@@ -30,10 +29,15 @@ def whole(call: SiteCall) -> Tensor:
 
 
 def maps(call: SiteCall) -> Tensor:
-    """Maps whole; of a clip the mean of each frame, of a text the mean of its tokens, whose number is the prompt's."""
+    """Maps of a UNet whole, and those of a transformer, which are large at every block, in a grid.
+
+    Of a clip the mean of each frame, of a text the mean of its tokens, whose number is the prompt's.
+    """
     if call.is_text:
         return call.h.mean((2, 3), keepdim=True)
-    return call.h.mean(3, keepdim=True) if call.is_clip else call.h
+    if call.is_clip:
+        return call.h.mean(3, keepdim=True)
+    return call.h if is_of_unet(call.site) else pooled(call.h, GRID)
 
 
 def pooled_to(grid: int) -> Kept:

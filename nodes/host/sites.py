@@ -14,6 +14,8 @@ from ...directions import MIDDLE, Direction, brief
 from .transformers import FAMILIES, block_sites, transformer_of
 
 _OUTPUT = re.compile(r"output\.(\d+)")
+BLOCKS = 8
+"""Of a transformer's, so many are tried where one is looked for."""
 
 
 def model_family(model) -> str:
@@ -33,10 +35,15 @@ def sites_of(model) -> tuple[str, ...]:
 
 
 def levels_of(model) -> tuple[str, ...]:
-    """The first site of each resolution, beginning with the bottleneck: in SD 1.5 `output.3`, `output.6` and so on."""
+    """The first site of each resolution, beginning with the bottleneck: in SD 1.5 `output.3`, `output.6` and so on.
+
+    Of a transformer, which has one resolution, the picture at `BLOCKS` blocks from the first to the last.
+    """
     unet = _unet(model)
     if transformer_of(unet):
-        return tuple(site for site in block_sites(unet) if not site.endswith(".text"))
+        blocks = _picture_blocks(unet)
+        last, count = len(blocks) - 1, min(BLOCKS, len(blocks))
+        return tuple(blocks[round(last * place / max(1, count - 1))] for place in range(count))
     if not isinstance(unet, UNetModel):
         return (MIDDLE, *(f"output.{number}" for number in getattr(unet, "outputs", ())))
     ends = [number for number, block in enumerate(unet.output_blocks) if isinstance(block[-1], Upsample)]
@@ -46,10 +53,13 @@ def levels_of(model) -> tuple[str, ...]:
 def chosen_sites(model, names: Sequence[str]) -> tuple[str, ...]:
     """The sites of these names, in the model's order. "auto" alone means those in which its kind keeps its meaning.
 
-    For a pixel DDPM that is the bottleneck; for a UNet that listens to words every level of the decoder as well.
-    `ValueError` for a name that the model doesn't have.
+    For a pixel DDPM that is the bottleneck; for a UNet that listens to words every level of the decoder as well; for a
+    transformer the picture at the block in the middle. `ValueError` for a name that the model doesn't have.
     """
     if list(names) == ["auto"]:
+        if not is_unet(model):
+            blocks = _picture_blocks(_unet(model))
+            return (blocks[(len(blocks) - 1) // 2],)
         return levels_of(model) if isinstance(_unet(model), UNetModel) else (MIDDLE,)
     if not names:
         raise ValueError(f"got no site, wanted auto or some of {', '.join(sites_of(model))}. Set sites.")
@@ -131,6 +141,10 @@ def network_of(model):
 def _unet(model):
     unet = model.get_model_object("diffusion_model")
     return getattr(unet, "_orig_mod", unet)
+
+
+def _picture_blocks(transformer) -> list[str]:
+    return [site for site in block_sites(transformer) if not site.endswith(".text")]
 
 
 def _middle_block(unet):

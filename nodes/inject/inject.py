@@ -13,7 +13,7 @@ class HSpaceInject(io.ComfyNode):
             node_id="HSpaceInject",
             display_name="Inject Direction",
             category=CATEGORY,
-            description="Edits what a model draws by adding a direction inside of its UNet while any sampler runs. "
+            description="Edits what a model draws by adding a direction inside of it while any sampler runs. "
             "Chain several to stack edits: their order does not matter. Strength 0 changes nothing, to the bit.",
             search_aliases=["slider", "concept", "edit", "semantic", "attribute", "apply direction", "h-space"],
             inputs=[

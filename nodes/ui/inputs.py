@@ -8,7 +8,16 @@ from comfy_api.latest import io
 from .types import HSpaceDirection
 
 UNET = io.Model.Input("model", tooltip="A UNet with a bottleneck: SD1.x, SD2.x, SDXL or a pixel DDPM.")
-PROMPTED_UNET = io.Model.Input("model", tooltip="A text-to-image UNet: SD 1.x, SD 2.x, SDXL.")
+MODEL = io.Model.Input(
+    "model",
+    tooltip="A UNet: SD 1.x, SD 2.x, SDXL or a pixel DDPM; or a transformer: Flux, Chroma, SD3.5, Qwen-Image, Z-Image, "
+    "Wan.",
+)
+PROMPTED_MODEL = io.Model.Input(
+    "model",
+    tooltip="A text-to-image model. A UNet: SD 1.x, SD 2.x, SDXL; or a transformer: Flux, Chroma, SD3.5, Qwen-Image, "
+    "Z-Image, Wan.",
+)
 WITH_IT = io.Conditioning.Input("positive", tooltip='A prompt with it, such as "photo of a smiling person".')
 WITHOUT_IT = io.Conditioning.Input("opposite", tooltip='The same prompt without it: "photo of a serious person".')
 NEGATIVE_OF_BOTH = io.Conditioning.Input("negative", tooltip="The negative prompt of both. Not used at cfg 1.")
@@ -78,9 +87,10 @@ SITES = io.String.Input(
     default="auto",
     optional=True,
     advanced=True,
-    tooltip='Where in the UNet to read: "middle" is the bottleneck, "output.3" what enters decoder block 3; several '
-    "with commas between. auto takes the bottleneck of a pixel DDPM, and the decoder's levels too of a model that "
-    "listens to prompts.",
+    tooltip='Where to read. In a UNet "middle" is the bottleneck, "output.3" what enters decoder block 3; in a '
+    'transformer "double.5" is what block 5 makes of the picture, "double.5.text" of the text, "single.5" likewise; '
+    "several with commas between. auto takes the bottleneck of a pixel DDPM, and the decoder's levels too of a UNet "
+    "that listens to prompts; of a transformer the block in the middle, for the picture.",
 )
 SITE = io.String.Input(
     "sites",

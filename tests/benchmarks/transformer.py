@@ -14,14 +14,16 @@ import torch
 from dials import FOUND_AT, FOUND_IN, SCENES, WORDS, Bench, Dial, settle, the_word, with_word
 from peers import as_large
 from prompted import measure_pictures, measure_words, prompts, shares_of
-from prompted_model import ROOT, PromptedModel
+from prompted_model import BATCH, ROOT, PromptedModel
 from results import remember
 from safetensors.torch import save as serialised
+from torch import Tensor
 from transformer_page import BLOCKS, METHODS, keep
 
 FOLDER = ROOT / "demo" / "transformer"
+END = 49407
 SWAP_PAIRS, SWAP_STEPS = 48, 10
-STRENGTHS = (0.25, 0.5, 1, 2, 4)
+STRENGTHS = (0.5, 1, 2, 4, 8)
 
 pytestmark = pytest.mark.comfy
 
@@ -132,6 +134,49 @@ def part(bench: Bench, slider, attribute: str, sites, fit: str = "resize", made=
     return Dial(STRENGTHS, draw, seconds, 2 * sum(delta.numel() for delta in direction.deltas.values()))
 
 
+def patched(bench: Bench, slider, attribute: str, sites, added) -> Dial:
+    """What was found, at some of its sites, added in another way: `added(call, delta, texts)` is the new h."""
+    found, seconds = slider(attribute)
+    patching, direction = bench.faces.module("nodes.host.patching"), found.only(sites)
+
+    def model(strength: float, texts):
+        def patch(call):
+            return added(call, strength * direction.at(call.site, call.timesteps[:1]), texts)
+
+        return patching.patched(bench.faces.model, dict.fromkeys(sites, patch))
+
+    def draw(strength: float):
+        texts, seeds = bench.fresh(attribute)
+        parts = [slice(first, first + BATCH) for first in range(0, len(seeds), BATCH)]
+        return torch.cat([bench.draw(texts[p], seeds[p], model=model(strength, texts[p])) for p in parts])
+
+    return Dial(STRENGTHS, draw, seconds, 2 * sum(delta.numel() for delta in direction.deltas.values()))
+
+
+def turned(call, delta, texts):
+    """h turned towards the delta: each token keeps its norm."""
+    moved = call.h + delta
+    return moved * (call.h.norm(dim=1, keepdim=True) / moved.norm(dim=1, keepdim=True))
+
+
+def to_what_is_said(bench: Bench):
+    """To the text's tokens up to the end of each prompt, not to those that fill its 77 places."""
+    tokenize = bench.faces.clip.tokenize
+
+    def lengths(texts) -> Tensor:
+        ids = [[token for token, _ in tokenize(text)["l"][0]] for text in texts]
+        return torch.tensor([each.index(END) + 1 for each in ids])
+
+    def added(call, delta, texts):
+        positive = lengths(texts).repeat(len(call.h) // len(texts))
+        negative = lengths([""]).expand(len(positive))
+        places = torch.tensor(call.options["cond_or_uncond"]).repeat_interleave(len(texts))
+        content = torch.arange(call.h.shape[3]) < torch.where(places == 0, positive, negative)[:, None]
+        return call.h + delta * content[:, None, None]
+
+    return added
+
+
 PICTURE, TEXT = ["double.2"], ["double.0.text", "double.1.text", "double.2.text"]
 DIALS = {
     "the word": lambda bench, slider, attribute: the_word(bench, attribute),
@@ -140,6 +185,8 @@ DIALS = {
     "pairs, the picture, token means": lambda *given: part(*given, PICTURE, "channel mean"),
     "pairs, the text": lambda *given: part(*given, TEXT),
     "pairs, picture and text": lambda *given: part(*given, PICTURE + TEXT),
+    "pairs, the picture, norms kept": lambda *given: patched(*given, PICTURE, turned),
+    "pairs, the text up to its end": lambda *given: patched(*given, TEXT, to_what_is_said(given[0])),
     "random, the picture": lambda *given: part(*given, PICTURE, made=as_large),
 }
 

@@ -15,8 +15,8 @@ WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
 NODES = sorted(path.stem for path in (ROOT / "web" / "docs").glob("*.md"))
 
 
-def test_there_are_eighteen_workflows():
-    assert len(WORKFLOWS) == 18  # an empty folder would leave the tests below out
+def test_there_are_nineteen_workflows():
+    assert len(WORKFLOWS) == 19  # an empty folder would leave the tests below out
 
 
 @pytest.mark.parametrize("node_id", NODES)
