@@ -177,17 +177,27 @@ def to_what_is_said(bench: Bench):
     return added
 
 
-PICTURE, TEXT = ["double.2"], ["double.0.text", "double.1.text", "double.2.text"]
+def as_the_node_finds_it(bench: Bench, slider, attribute: str) -> Dial:
+    """With sites auto: strength 1 is the way from one word to the other."""
+    found, seconds = bench.slider(attribute)
+    return bench.injected(attribute, found, (0.25, 0.5, 1, 2), seconds)
+
+
+TEXT = [f"double.{number}.text" for number in range(3)]
+PICTURE = [f"double.{number}" for number in range(3)] + [f"single.{number}" for number in range(5)]
+BLOCK = ["single.0"]
+"""That of auto."""
 DIALS = {
     "the word": lambda bench, slider, attribute: the_word(bench, attribute),
     "LoRA slider": lora,
-    "pairs, the picture": lambda *given: part(*given, PICTURE),
-    "pairs, the picture, token means": lambda *given: part(*given, PICTURE, "channel mean"),
+    "pairs, a block in the middle": as_the_node_finds_it,
+    "the same, norms kept": lambda *given: patched(*given, BLOCK, turned),
+    "the same, token means": lambda *given: part(*given, BLOCK, "channel mean"),
+    "pairs, every block": lambda *given: part(*given, PICTURE),
     "pairs, the text": lambda *given: part(*given, TEXT),
-    "pairs, picture and text": lambda *given: part(*given, PICTURE + TEXT),
-    "pairs, the picture, norms kept": lambda *given: patched(*given, PICTURE, turned),
-    "pairs, the text up to its end": lambda *given: patched(*given, TEXT, to_what_is_said(given[0])),
-    "random, the picture": lambda *given: part(*given, PICTURE, made=as_large),
+    "the same, up to a prompt's end": lambda *given: patched(*given, TEXT, to_what_is_said(given[0])),
+    "pairs, the block and the text": lambda *given: part(*given, BLOCK + TEXT),
+    "random, the block": lambda *given: part(*given, BLOCK, made=as_large),
 }
 
 
@@ -197,14 +207,7 @@ def test_what_moves_an_attribute(bench, slider, attribute, name):
     settle(bench, METHODS, attribute, name, DIALS[name](bench, slider, attribute), keep)
 
 
-SITES = [
-    *(f"double.{n}" for n in range(3)),
-    *(f"double.{n}.text" for n in range(3)),
-    *(f"single.{n}" for n in range(5)),
-]
-
-
 @pytest.mark.parametrize("attribute", WORDS)
-@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize("site", PICTURE + TEXT)
 def test_what_a_block_moves(bench, slider, attribute, site):
     settle(bench, BLOCKS, attribute, site, part(bench, slider, attribute, [site]), keep)
