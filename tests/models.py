@@ -100,6 +100,26 @@ def random_model(family, base, layout: dict):
     return model_patcher.CoreModelPatcher(model, load_device=device, offload_device=offload_device)
 
 
+PRECISIONS = {
+    "float32": (torch.float32, None),
+    "float16 weights": (torch.float16, None),
+    "float16": (torch.float16, torch.float16),
+    "bfloat16": (torch.bfloat16, torch.bfloat16),
+}
+"""Of the weights, and what is computed in; None is ComfyUI's choice, on a CPU float32 for any weights."""
+QUICK = "float32", "float16 weights", "bfloat16"
+"""A CPU takes five times as long in float16: that is for test_half_precision.py."""
+
+
+def in_precision(precision: str):
+    """A tiny model of family SD15 in one of them, as ComfyUI's ModelComputeDtype sets it."""
+    weights, computed = PRECISIONS[precision]
+    model = sd15(dtype=weights)
+    if computed is not None:
+        model.set_model_compute_dtype(computed)
+    return model
+
+
 def conditioning(seed: int, width: int = 16):
     """A prompt's embedding, random."""
     return [[torch.randn(1, 7, width, generator=torch.Generator().manual_seed(seed)), {}]]

@@ -4,6 +4,8 @@ Operations on such tensors give tensors of the right size, dtype and device with
 which refuses to mix devices. Those of the CPU are computed as ever.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -17,11 +19,11 @@ COPIES = COPY, torch.ops.aten.copy_.default
 class PretendedCard(TorchDispatchMode):
     """Within it, device "cuda" works as far as sizes go. Counts numbers read back, and copies to it and from it.
 
-    What is asked of a number that isn't known is the `answer`, on the card and of what was copied from it. What was
-    copied to it comes back as it was.
+    What is asked of a number that isn't known is the `answer`, on the card and of what was copied from it, or the next
+    of several. What was copied to it comes back as it was.
     """
 
-    def __init__(self, answer: float = 1.0):
+    def __init__(self, answer: float | Iterator[float] = 1.0):
         super().__init__()
         self.answer = answer
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
@@ -52,7 +54,8 @@ class PretendedCard(TorchDispatchMode):
         if func in (READ, COMPARE):
             self.reads += "cuda" in devices
             self.waits += "cuda" in devices
-            return bool(self.answer) if func is COMPARE else self.answer
+            answer = next(self.answer) if isinstance(self.answer, Iterator) else self.answer
+            return bool(answer) if func is COMPARE else answer
         result = func(*args, **kwargs)
         if func in COPIES:
             up = result.device.type == "cuda" and "cpu" in devices

@@ -164,9 +164,14 @@ class _Bidiagonalisation:
     def _counted(self, product: Tensor, which: int) -> Tensor:
         self.calls[which] += 1
         self.on_product()
-        if not torch.isfinite(product).all():
-            raise ValueError("The model's Jacobian holds NaN or infinity: load the model in float32.")
-        return product.flatten()
+        return require_finite(product).flatten()
+
+
+def require_finite(product: Tensor) -> Tensor:
+    """A product with a Jacobian. `ValueError` where it has NaN or infinity."""
+    if not torch.isfinite(product).all():
+        raise ValueError("The model's Jacobian holds NaN or infinity: load the model in float32.")
+    return product
 
 
 def _beyond(basis: list[Tensor], vector: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from scipy.sparse.linalg import LinearOperator, lsmr
 from torch import Tensor
 
-from .jacobian import Jacobian, Product
+from .jacobian import Jacobian, Product, require_finite
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,14 @@ def least_squares_step(
 ) -> Tensor:
     """`in_shape`: what, added to where `jacobian` is taken, makes about the difference `missing`, of `out_shape`.
 
-    Vectors of unit length are multiplied as ones whose numbers are about 1, which half precision holds.
+    `ValueError` for a Jacobian that gives NaN or infinity.
     """
-    size = 2.0 ** round(math.log2(missing.numel()) / 2)
 
     def product(multiply: Product, shape: tuple[int, ...]) -> Callable[[np.ndarray], np.ndarray]:
         def of(values: np.ndarray) -> np.ndarray:
             on_product()
-            multiplied = multiply(torch.from_numpy(size * values).float().reshape(shape))
-            found: np.ndarray = multiplied.flatten().double().numpy() / size
+            multiplied = require_finite(multiply(torch.from_numpy(values).float().reshape(shape)))
+            found: np.ndarray = multiplied.flatten().double().numpy()
             return found
 
         return of

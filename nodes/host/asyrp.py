@@ -10,7 +10,8 @@ from torch import Tensor
 
 from .branches import prompt_names
 from .compilation import compile_blocks
-from .edits import Injection
+from .edited_sampling import look_ahead
+from .edits import Injection, Window
 from .injection import Addition, sampling_of
 from .patching import WRAPPERS
 from .sites import require_bottleneck, require_fit
@@ -29,11 +30,11 @@ def sample_asyrp(
     require_bottleneck(patcher, "Asyrp Sampler")
     require_fit(patcher, direction)
     until, boost = (patcher.get_model_object("model_sampling").percent_to_sigma(p) for p in (edit_until, boost_from))
-    edit = Addition((Injection(direction, (strength,), float("inf"), until, apply_to, fit),))
+    edit = Addition((Injection(direction, (strength,), Window(float("inf"), until), apply_to, fit),))
     once, extra_args = EncodeOnce(direction.sites), dict(extra_args or {})
     noise_sampler = noise_sampler or default_noise_sampler(x, seed=extra_args.get("seed"))
     options = {**create_model_options_clone(extra_args["model_options"]), **prompt_names(model.inner_model)}
-    for kind, wrapper in ((WrappersMP.DIFFUSION_MODEL, once), *WRAPPERS):
+    for kind, wrapper in ((WrappersMP.DIFFUSION_MODEL, look_ahead), (WrappersMP.DIFFUSION_MODEL, once), *WRAPPERS):
         comfy.patcher_extension.add_wrapper_with_key(kind, "hspace_asyrp", wrapper, options, is_model_options=True)
     compile_blocks(options)
     editing = {**extra_args, "model_options": options}

@@ -82,6 +82,24 @@ def derivatives():
         yield
 
 
+NORMS = frozenset({functional.group_norm, functional.layer_norm, functional.rms_norm})
+
+
+class wide_norms(TorchFunctionMode):  # noqa: N801, a context as torch's own are
+    """Within it normalisation of half precision is done in float32.
+
+    Derivatives of its derivative have the cube of one over the standard deviation, which float16 can't hold where that
+    is under .025. Their own first derivative torch's kernels work out in float32.
+    """
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function not in NORMS or args[0].dtype not in (torch.float16, torch.bfloat16):
+            return function(*args, **kwargs)
+        wide = lambda value: value.float() if isinstance(value, Tensor) else value  # noqa: E731
+        return function(*map(wide, args), **{name: wide(value) for name, value in kwargs.items()}).to(args[0].dtype)
+
+
 def math_attention():
     """The fused kernels have neither a forward derivative nor a second one."""
     return sdpa_kernel(SDPBackend.MATH)

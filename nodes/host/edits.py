@@ -31,10 +31,25 @@ class Layout(NamedTuple):
     def of(cls, h: Tensor, branches: tuple[Branch | None, ...]) -> "Layout":
         return cls(branches, len(h) // len(branches), *h.shape[1:], h.dtype, h.device)
 
+    @property
+    def on_card(self) -> bool:
+        return self.device.type != "cpu"
+
+
+class Window(NamedTuple):
+    """The sigmas between which an edit acts: `end` is none of them, so that neighbouring windows share no step."""
+
+    start: float
+    end: float
+
+    def holds(self, sigma):
+        """Of a number a bool, of a tensor one of bools."""
+        return (sigma > self.end) & (sigma <= self.start)
+
 
 @dataclass(frozen=True, eq=False)
 class Injection:
-    """`strength` times a direction, which is added to h between two sigmas.
+    """`strength` times a direction, which is added to h in a window.
 
     The direction stays in float32 on the CPU: what is added to h is cast.
     """
@@ -42,18 +57,13 @@ class Injection:
     direction: Direction
     strengths: tuple[float, ...]
     """One for all samples, or one for each sample of the batch."""
-    sigma_start: float
-    sigma_end: float
-    """Active while sigma_end < sigma <= sigma_start, so that neighbouring windows share no step."""
+    window: Window
     apply_to: ApplyTo = "both"
     fit: Fit = "resize"
     mask: Tensor | None = None
     """`(m, height, width)` float32 in 0..1 on the CPU, m being 1 or the batch."""
     curve: Callable[[float], float] | None = None
     """What the strengths are multiplied with, by how much of the sampling is done: 0 pure noise, 1 the picture."""
-
-    def acts_at(self, sigma: float) -> bool:
-        return self.sigma_end < sigma <= self.sigma_start
 
     def added(self, at: Layout, site: str, timestep: float) -> Tensor:
         """What it adds to h there: `(n or 1, b or 1, c, h, w)` float32 on the CPU, for n prompts and b samples."""
@@ -99,25 +109,24 @@ class Substitution:
 
     recorded: Mapping[Branch, Mapping[float, Tensor]]
     """h `(n, c, h, w)` by timestep, for each side of the guidance that is replaced."""
-    sigma_start: float
-    sigma_end: float
-    """As an injection's."""
-
-    def acts_at(self, sigma: float) -> bool:
-        return self.sigma_end < sigma <= self.sigma_start
+    window: Window
 
     @property
     def timesteps(self) -> list[float]:
         """Where all of these sides were recorded, descending."""
         return sorted(set.intersection(*map(set, self.recorded.values())), reverse=True)
 
-    def __call__(self, h: Tensor, branches: tuple[Branch | None, ...], timestep: float) -> Tensor:
+    def recorded_at(self, timestep: float) -> Mapping[Branch, Tensor]:
+        """By side. `ValueError` where one was not recorded."""
         if any(timestep not in each for each in self.recorded.values()):
             raise not_recorded(timestep)
-        return torch.cat([
-            self.recorded[branch][timestep].to(chunk) if branch in self.recorded else chunk
-            for chunk, branch in zip(h.chunk(len(branches)), branches, strict=True)
-        ])  # fmt: skip
+        return {side: each[timestep] for side, each in self.recorded.items()}
+
+
+def replaced(h: Tensor, branches: tuple[Branch | None, ...], given: Mapping[Branch, Tensor]) -> Tensor:
+    """h, but on these sides of the guidance what is given."""
+    chunks = zip(h.chunk(len(branches)), branches, strict=True)
+    return torch.cat([given[branch].to(chunk) if branch in given else chunk for chunk, branch in chunks])
 
 
 def not_recorded(timestep: float) -> ValueError:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
@@ -11,12 +10,13 @@ from torch import Tensor
 from ...directions import Direction
 from .branches import Branch, branches_of
 from .clock import clock_of
-from .edits import ApplyTo, Fit, Injection, Layout, Substitution
+from .edited_sampling import SAMPLING, Sampling, look_ahead, look_ahead_in_blocks
+from .edits import ApplyTo, Fit, Injection, Layout, Substitution, Window, replaced
+from .moments import Moment
 from .patching import patched, patches_of
-from .prepared import Prepared, Schedule, plus, total
+from .prepared import plus, total
 from .site_call import SiteCall, SitePatch
-from .sites import require_fit
-from .substituted import Substituted
+from .sites import is_unet, require_fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +29,10 @@ class Addition:
         if call.is_clip and any(each.mask is not None for each in self.injections):
             raise ValueError("A mask can't act on a clip: got one, wanted none. Take the mask off.")
         at = Layout.of(call.h, branches_of(call.options))
-        sigma, sampling = call.options["sigmas"][:1], _sampling.get()
+        sigmas, sampling = call.options["sigmas"], SAMPLING.get()
         if sampling is not None:
-            return sampling.prepared(self, call.site, at)(call.h, sigma, call.timesteps[:1])
-        added = total(self.injections, at, call.site, float(sigma), call.timestep)
+            return sampling.prepared(self.injections, call.site, at)(call.h, sampling.moment(sigmas, call.timesteps))
+        added = total(self.injections, at, call.site, *Moment(sigmas, call.timesteps).numbers)
         return call.h if added is None else plus(call.h, added, at)
 
 
@@ -44,10 +44,12 @@ class Replacement:
 
     def __call__(self, call: SiteCall) -> Tensor:
         at = Layout.of(call.h, branches_of(call.options))
-        sigma, sampling = call.options["sigmas"][:1], _sampling.get()
+        sigmas, sampling = call.options["sigmas"], SAMPLING.get()
         if sampling is not None:
-            return sampling.substituted(self, call.site, at)(call.h, sigma, call.timesteps[:1])
-        return self.edit(call.h, at.branches, call.timestep) if self.edit.acts_at(float(sigma)) else call.h
+            return sampling.substituted(self.edit, call.site, at)(call.h, sampling.moment(sigmas, call.timesteps))
+        sigma, timestep = Moment(sigmas, call.timesteps).numbers
+        acts = self.edit.window.holds(sigma)
+        return replaced(call.h, at.branches, self.edit.recorded_at(timestep)) if acts else call.h
 
 
 def joined(before: SitePatch, after: SitePatch) -> SitePatch | None:
@@ -76,8 +78,8 @@ def inject(
     if mask is not None:
         _require_maps(direction)
         mask = mask.reshape(-1, *mask.shape[-2:]).float().cpu()
-    window = _sigmas(model, start_percent, end_percent)
-    edit = Addition((Injection(direction, tuple(strengths), *window, apply_to, fit, mask, curve),))
+    window = _window(model, start_percent, end_percent)
+    edit = Addition((Injection(direction, tuple(strengths), window, apply_to, fit, mask, curve),))
     return _edited(model, dict.fromkeys(direction.sites, edit))
 
 
@@ -95,64 +97,39 @@ def substitute(
     model, recorded: Mapping[str, Mapping[Branch, Mapping[float, Tensor]]], start_percent: float, end_percent: float
 ):
     """A clone of `model` whose h at each site of `recorded` is the one that is there, between the percents."""
-    window = _sigmas(model, start_percent, end_percent)
-    return _edited(model, {site: Replacement(Substitution(each, *window)) for site, each in recorded.items()})
+    window = _window(model, start_percent, end_percent)
+    return _edited(model, {site: Replacement(Substitution(each, window)) for site, each in recorded.items()})
 
 
-def _sigmas(model, start_percent: float, end_percent: float) -> tuple[float, float]:
-    return tuple(map(model.get_model_object("model_sampling").percent_to_sigma, (start_percent, end_percent)))
+def _window(model, start_percent: float, end_percent: float) -> Window:
+    return Window(*map(model.get_model_object("model_sampling").percent_to_sigma, (start_percent, end_percent)))
 
 
 def _edited(model, patches: Mapping[str, SitePatch]):
     edited = patched(model, patches, joined)
     if _note_sampling not in edited.get_wrappers(WrappersMP.OUTER_SAMPLE, "hspace"):
         edited.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "hspace", _note_sampling)
+        ahead = (
+            (WrappersMP.DIFFUSION_MODEL, look_ahead)
+            if is_unet(model)
+            else (WrappersMP.APPLY_MODEL, look_ahead_in_blocks)
+        )
+        edited.add_wrapper_with_key(ahead[0], "hspace", ahead[1])
         preparing = WrappersMP.PREPARE_SAMPLING, "hspace", _require_acting
         add_wrapper_with_key(*preparing, edited.model_options, is_model_options=True)  # a second model has no others
     return edited
 
 
-class Sampling:
-    """What a sampling call has prepared so far, and the edits of the model that it patches the UNet with."""
-
-    def __init__(self, model, sigmas: Tensor, model_options: dict):
-        self.clock, self.sigmas = clock_of(model.get_model_object("model_sampling")), sigmas
-        self.acting = _edits_of(model_options)
-        self._prepared: dict[tuple[Addition, str, Layout], Prepared] = {}
-        self._substituted: dict[tuple[Replacement, str, Layout], Substituted] = {}
-
-    def prepared(self, addition: Addition, site: str, at: Layout) -> Prepared:
-        key = addition, site, at
-        if key not in self._prepared:
-            schedule = Schedule.of(self.clock, self.sigmas, addition.injections)
-            self._prepared[key] = Prepared(addition.injections, at, site, schedule)
-        return self._prepared[key]
-
-    def substituted(self, replacement: Replacement, site: str, at: Layout) -> Substituted:
-        key = replacement, site, at
-        if key not in self._substituted:
-            self._substituted[key] = Substituted.of(replacement.edit, at, self.clock)
-        return self._substituted[key]
-
-    def require_recorded(self) -> None:
-        """`ValueError` if recorded h was wanted at a timestep that has none: a card says so at the end."""
-        for each in self._substituted.values():
-            each.require_recorded()
-
-
-_sampling: ContextVar[Sampling | None] = ContextVar("sampling", default=None)
-
-
 @contextmanager
 def sampling_of(model, sigmas: Tensor, model_options: dict):
     """Within it what injections add is prepared once for the whole of `sigmas`."""
-    sampling = Sampling(model, sigmas, model_options)
-    token = _sampling.set(sampling)
+    sampling = Sampling(clock_of(model.get_model_object("model_sampling")), sigmas, _edits_of(model_options))
+    token = SAMPLING.set(sampling)
     try:
         yield
         sampling.require_recorded()
     finally:
-        _sampling.reset(token)
+        SAMPLING.reset(token)
 
 
 def _note_sampling(executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
@@ -163,7 +140,7 @@ def _note_sampling(executor, noise, latent_image, sampler, sigmas, *args, **kwar
 
 def _require_acting(executor, model, noise_shape, conds, *args, **kwargs):
     """`ValueError` for edits that would be lost: DualModelGuider runs both its models with the patches of the first."""
-    acting = sampling.acting if (sampling := _sampling.get()) else frozenset()
+    acting = sampling.acting if (sampling := SAMPLING.get()) else frozenset()
     if conds.keys() == {"negative"} and not _edits_of(model.model_options) <= acting:
         raise ValueError(
             "An edit of model_negative does nothing: got one there, wanted it on model, whose patches ComfyUI runs on "

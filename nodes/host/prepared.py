@@ -1,12 +1,13 @@
 """What injections add to h in a sampling, worked out before it is needed: then a call of the UNet costs an addition.
 
 On a card nothing is read back for it, since a call that waits for its sigma waits for all that runs before: sums are
-prepared for the whole schedule, and the card itself finds the one of its sigma. On a CPU, where reading is free, a sum
-is made when its step comes.
+prepared for the whole schedule, and the card itself finds the one of its sigma. Where they would take too much of its
+memory, each is made one step ahead (see `moments`). On a CPU, where reading is free, a sum is made when its step comes.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,18 +15,20 @@ from torch import Tensor
 from ...directions import PURE_NOISE
 from .clock import Clock
 from .edits import Injection, Layout
+from .moments import Ahead, Moment
+from .transfers import uploaded
 
 PIECES = 32
 """In how many straight pieces a curve is followed where a sampler leaves the schedule on a card: .001 of it off."""
 BOUND = 2**28
-"""Bytes of sums that are prepared for a site. Where they would take more, every call works out its own."""
+"""Bytes of sums that are prepared for a site. Where they would take more, two steps' are there at a time."""
 
 
 def total(injections: Sequence[Injection], at: Layout, site: str, sigma: float, timestep: float) -> Tensor | None:
     """What all that act at `sigma` add to h: `(n or 1, b or 1, c, h, w)` like h; None where none does."""
-    acting = [each for each in injections if each.acts_at(sigma) and each.apply_to in ("both", *at.branches)]
+    acting = [each for each in injections if each.window.holds(sigma) and each.apply_to in ("both", *at.branches)]
     added = [each.added(at, site, timestep) for each in acting]
-    return sum(added[1:], added[0]).to(at.device, at.dtype) if added else None
+    return uploaded(sum(added[1:], added[0]), at) if added else None
 
 
 def plus(h: Tensor, added: Tensor, at: Layout) -> Tensor:
@@ -44,7 +47,7 @@ class Schedule:
         own = torch.cat([each.direction.timesteps for each in injections])
         if any(each.curve for each in injections):
             own = torch.cat([own, torch.linspace(0, PURE_NOISE, PIECES + 1)])
-        edges = torch.tensor([edge for each in injections for edge in (each.sigma_start, each.sigma_end)])
+        edges = torch.tensor([edge for each in injections for edge in each.window])
         beside = [edges.nextafter(torch.tensor(end)) for end in (0.0, float("inf"))]
         inner = torch.cat([clock.sigma(own.unique()).float().cpu(), edges, *beside])
         sigmas = sigmas.float().cpu()
@@ -90,33 +93,25 @@ class Table:
         return h.flatten(0, 1)
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Prepared:
     """The sums of one site and layout. Lives for one sampling."""
 
-    injections: Sequence[Injection]
     at: Layout
-    site: str
-    schedule: Schedule
-    known: dict[float, Tensor | None] = field(default_factory=dict)
-    """By sigma."""
-    size: int = 0
+    table: Table | None
+    ahead: Ahead[Tensor | None]
+    """In place of a table."""
 
-    def __post_init__(self) -> None:
-        on_card = self.at.device.type != "cpu"
-        self.table = Table.of(self.injections, self.at, self.site, self.schedule) if on_card else None
+    @classmethod
+    def of(
+        cls, injections: Sequence[Injection], at: Layout, site: str, schedule: Schedule,
+        following: Mapping[float, tuple[float, float]],
+    ) -> "Prepared":  # fmt: skip
+        table = Table.of(injections, at, site, schedule) if at.on_card else None
+        return cls(at, table, Ahead(partial(total, injections, at, site), following))
 
-    def __call__(self, h: Tensor, sigma: Tensor, timestep: Tensor) -> Tensor:
+    def __call__(self, h: Tensor, moment: Moment) -> Tensor:
         if self.table is not None:
-            return self.table(h, sigma, timestep, self.at)
-        added = self._sum(float(sigma), timestep)
+            return self.table(h, moment.sigma, moment.timestep, self.at)
+        added = self.ahead.at(*moment.numbers)
         return h if added is None else plus(h, added, self.at)
-
-    def _sum(self, sigma: float, timestep: Tensor) -> Tensor | None:
-        if sigma in self.known:
-            return self.known[sigma]
-        added = total(self.injections, self.at, self.site, sigma, float(timestep))
-        size = 0 if added is None else added.numel() * added.element_size()
-        if self.size + size <= BOUND:
-            self.known[sigma], self.size = added, self.size + size
-        return added

@@ -1,5 +1,6 @@
 """Products with the Jacobian of what comes after a cut, which is never formed."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from ...directions import Jacobian
 from .convolutions import transposable
-from .derivatives import derivatives, math_attention
+from .derivatives import derivatives, math_attention, wide_norms
 from .graph_budget import GraphBudget, TooLarge, out_of_memory_told
 
 
@@ -30,24 +31,33 @@ def jacobian_of(function: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tenso
         out, u, pulled = graph
 
     def forward(v: Tensor) -> Tensor:
-        v = v.to(variable)
-        with out_of_memory_told():
-            if graph is None:
-                return _pushed(function, at, v).float().cpu()
-            return torch.autograd.grad(pulled, u, v, retain_graph=True)[0].float().cpu()
+        if graph is None:
+            return _pushed(function, at, v.to(variable))
+        return torch.autograd.grad(pulled, u, v.to(variable), retain_graph=True)[0]
 
     def transposed(w: Tensor) -> Tensor:
-        with out_of_memory_told():
-            return torch.autograd.grad(out, variable, w.to(out), retain_graph=True)[0].float().cpu()
+        return torch.autograd.grad(out, variable, w.to(out), retain_graph=True)[0]
 
-    return out.detach(), Jacobian(forward, transposed, tuple(at.shape), tuple(out.shape))
+    products = map(_at_size_one, (forward, transposed))
+    return out.detach(), Jacobian(*products, tuple(at.shape), tuple(out.shape))
+
+
+def _at_size_one(product: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The same linear product, made of numbers about 1: of smaller ones half precision loses what is on the way."""
+
+    def of(vector: Tensor) -> Tensor:
+        size = 2.0 ** -math.frexp(float(vector.norm()) / vector.numel() ** 0.5)[1]
+        with out_of_memory_told():
+            return product(size * vector).float().cpu() / size
+
+    return of
 
 
 def _graph_of_both(function: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
     """The output, a cotangent u, and J^T u; None where its graph does not fit, of which nothing is left then."""
     budget = GraphBudget(at.device)
     try:
-        with derivatives(), budget.measured(), math_attention(), transposable():
+        with derivatives(), budget.measured(), math_attention(), wide_norms(), transposable():
             out = function(at)
             budget.require()
             u = torch.zeros_like(out).requires_grad_()
@@ -60,6 +70,6 @@ def _graph_of_both(function: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Te
 
 def _pushed(function: Callable[[Tensor], Tensor], at: Tensor, v: Tensor) -> Tensor:
     """J v by forward mode, which keeps no graph."""
-    with derivatives(), torch.no_grad(), math_attention(), forward_ad.dual_level():
+    with derivatives(), torch.no_grad(), math_attention(), wide_norms(), forward_ad.dual_level():
         tangent: Tensor = forward_ad.unpack_dual(function(forward_ad.make_dual(at, v))).tangent
         return tangent

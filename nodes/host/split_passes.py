@@ -120,7 +120,10 @@ def visit_steps(model, sigmas: Tensor, branch: Branch, site: str, visit: Visit, 
     """
     names = {float(sigma): f"step {number} of {len(sigmas) - 1}" for number, sigma in enumerate(sigmas[:-1], 1)}
     awaited = _Awaited(names, branch)
-    return _visited(model, _StepVisitor(model, sigmas, site, visit, awaited, learning), awaited, site)
+    visitor = _StepVisitor(model, sigmas, site, visit, awaited, learning)
+    visited = _visited(model, visitor, awaited, site)
+    visited.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "hspace_visit", visitor.note)
+    return visited
 
 
 class _StepVisitor:
@@ -128,7 +131,7 @@ class _StepVisitor:
 
     def __init__(self, model, sigmas: Tensor, site: str, visit: Visit, awaited: _Awaited, learning: bool):
         self.model, self.site, self.visit, self.awaited, self.learning = model, site, visit, awaited, learning
-        self.sigmas = sigmas[:-1].float().cpu()
+        self.sigmas, self.noisy = sigmas[:-1].float().cpu(), torch.empty(0)
 
     def __call__(self, executor, x, timesteps, context=None, y=None, control=None, transformer_options=None, **kwargs):
         options = transformer_options or {}
@@ -142,16 +145,19 @@ class _StepVisitor:
             size = len(x) // count
             rows = slice(chunk * size, (chunk + 1) * size)
             with torch.inference_mode(False), torch.no_grad():
-                inputs = x[rows].clone()
-            branched = Branched(rows, lambda out, part: self._latents(out, inputs[part], sigma))
+                noisy = self.noisy[rows].clone()
+            branched = Branched(rows, lambda out, part: self._latents(out, noisy[part], sigma))
         return self.visit(step, split_unet, branched)
 
-    def _latents(self, out: Tensor, inputs: Tensor, sigma: float) -> Tensor:
+    def note(self, executor, x, *args, **kwargs):
+        """A wrapper of the model, which is given the sampler's x: the UNet's is scaled, and in its own precision."""
+        self.noisy = x
+        return executor(x, *args, **kwargs)
+
+    def _latents(self, out: Tensor, noisy: Tensor, sigma: float) -> Tensor:
         """Of the predicted pictures, as they would leave the sampler."""
         sampling = self.model.get_model_object("model_sampling")
-        at = torch.tensor([sigma], device=out.device)
-        scaled = sampling.calculate_input(at, torch.ones(1, 1, 1, 1, device=out.device))
-        x0 = sampling.calculate_denoised(at, out.float(), inputs.float() / scaled)
+        x0 = sampling.calculate_denoised(torch.tensor([sigma], device=out.device), out.float(), noisy)
         return self.model.model.process_latent_out(x0)
 
 

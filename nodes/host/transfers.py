@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 
-def uploaded(tensor: Tensor, like: Tensor) -> Tensor:
-    """`tensor` of the CPU, on the device and in the dtype of another."""
+def uploaded(tensor: Tensor, like) -> Tensor:
+    """`tensor` of the CPU, on the device and in the dtype of another, or of a layout."""
     tensor = tensor.to(like.dtype)
     if like.device.type != "cuda":
         return tensor.to(like.device)

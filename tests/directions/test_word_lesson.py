@@ -1,5 +1,6 @@
 """What a direction is taught by words, at several sites as one vector, by least squares."""
 
+import pytest
 import torch
 
 from directions import Jacobian, SiteVector, least_squares_step
@@ -27,3 +28,9 @@ def test_enough_iterations_solve_least_squares():
     assert torch.allclose(solved[-1], exact, atol=1e-5)  # float32 products
     left = [float((jacobian.forward(found) - missing).norm()) for found in solved]
     assert left == sorted(left, reverse=True)
+
+
+def test_a_jacobian_that_gives_nan_is_refused():
+    broken = Jacobian(lambda v: v * torch.nan, lambda u: u, (3,), (3,))
+    with pytest.raises(ValueError, match="NaN or infinity: load the model in float32"):
+        least_squares_step(broken, normal(3), 2)

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from demo_faces import folder_of
-from models import conditioning, core_sample, sd15, sigmas
+from differentiating import tiny_vae
+from models import PRECISIONS, QUICK, conditioning, core_sample, in_precision, sigmas
 from test_classifier import pictures, save_resnet
 from tiny_clip import comfy_clip, comfy_vision, transformers_halves
 from torch.nn.functional import normalize
@@ -46,23 +47,23 @@ def demo(faces):
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def sd():
-    """A UNet of Stable Diffusion's layout and a VAE for it, tiny and random."""
-    import comfy.sd
-    from comfy.taesd.taesd import TAESD
-
-    draw = torch.Generator().manual_seed(0)  # ComfyUI leaves new weights as the memory was
-    weights = TAESD().state_dict()
-    for name, weight in weights.items():
-        if weight.ndim:  # its scale and shift are numbers
-            fan_in = weight[0].numel() if weight.ndim > 1 else 100
-            weights[name] = 0.8 * torch.randn(weight.shape, generator=draw) / fan_in**0.5
-    model, vae = sd15(), comfy.sd.VAE(sd=weights)
+def stable_diffusion(precision: str):
+    """A UNet of its layout and a VAE for it, tiny and random."""
+    model = in_precision(precision)
     return SimpleNamespace(
-        model=model, vae=vae, prompts=(conditioning(1), conditioning(2)), latent={"samples": torch.zeros(1, 4, 8, 8)},
-        sigmas=sigmas(model, 3), cfg=7.0,
+        model=model, vae=tiny_vae(), prompts=(conditioning(1), conditioning(2)),
+        latent={"samples": torch.zeros(1, 4, 8, 8)}, sigmas=sigmas(model, 3), cfg=7.0,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=QUICK)
+def sd(request):
+    return stable_diffusion(request.param)
+
+
+@pytest.fixture(scope="module")
+def plain_sd():
+    return stable_diffusion("float32")
 
 
 def learn(
@@ -139,11 +140,11 @@ def test_a_text_objective_sees_what_clip_vision_says_up_to_rounding(objectives):
         torch.testing.assert_close(objective.features(images.movedim(-1, 1)), wanted, atol=5e-3, rtol=0)  # bytes
 
 
-@pytest.mark.parametrize("kind", ["demo", "sd"])
-def test_predictions_are_those_the_sampler_reports(faces, objectives, clip_objective, request, kind):
+@pytest.mark.parametrize("kind", ["demo", *PRECISIONS])
+def test_predictions_are_those_the_sampler_reports(faces, demo, objectives, clip_objective, kind):
     import comfy.samplers
 
-    host, kind = faces.module("nodes.host"), request.getfixturevalue(kind)
+    host, kind = faces.module("nodes.host"), demo if kind == "demo" else stable_diffusion(kind)
     baseline_pass, reported = host.BaselinePass(clip_objective, kind.vae), []
     faces.module("nodes.host.sampling").sample(
         host.visit_steps(kind.model, kind.sigmas, "positive", "middle", baseline_pass, learning=False),
@@ -207,28 +208,28 @@ def test_what_is_interrupted_loses_one_round_at_most(faces, demo, objectives, de
 
 
 def test_under_clip_and_guidance_the_loss_falls(faces, sd, clip_objective, banks):
-    learn(faces, sd, clip_objective, rounds=12, count=3, keep=0.0, rate=0.05, sampler="euler", sites="middle")
+    learn(faces, sd, clip_objective, rounds=8, count=3, keep=0.0, rate=0.02, sampler="euler", sites="middle")
     (file,) = banks.rglob("learning.safetensors")
     assert losses(file)[-1] < losses(file)[0] - 0.1  # of at most 2, and of random networks
 
 
-def test_a_float16_vae_under_a_float32_unet_keeps_its_gradients(faces, sd, clip_objective, banks):
+def test_a_float16_vae_under_a_float32_unet_keeps_its_gradients(faces, plain_sd, clip_objective, banks):
     """The small weight stands for pictures of a million numbers: without a scale float16 loses every gradient."""
     import comfy.sd
     from safetensors.torch import load_file
 
-    half = comfy.sd.VAE(sd=dict(sd.vae.first_stage_model.state_dict()), dtype=torch.float16)
+    half = comfy.sd.VAE(sd=dict(plain_sd.vae.first_stage_model.state_dict()), dtype=torch.float16)
     faint = replace(clip_objective, loss=lambda *seen: 1e-10 * clip_objective.loss(*seen))
-    small = {"vae": half, "latent": {"samples": torch.zeros(1, 4, 4, 4)}, "sigmas": sigmas(sd.model, 1)}
-    learn(faces, SimpleNamespace(**{**vars(sd), **small}), faint, rounds=1, count=2, batch=2, keep=0.0)
+    small = {"vae": half, "latent": {"samples": torch.zeros(1, 4, 4, 4)}, "sigmas": sigmas(plain_sd.model, 1)}
+    learn(faces, SimpleNamespace(**{**vars(plain_sd), **small}), faint, rounds=1, count=2, batch=2, keep=0.0)
     (file,) = banks.rglob("learning.safetensors")
     assert (load_file(file)["0 exp_avg"] != 0).double().mean() > 0.9
 
 
-def test_a_sampler_that_evaluates_steps_twice_learns_once_from_each(faces, sd, clip_objective, banks):
+def test_a_sampler_that_evaluates_steps_twice_learns_once_from_each(faces, plain_sd, clip_objective, banks):
     from safetensors.torch import load_file
 
-    learn(faces, sd, clip_objective, rounds=2, count=3, span="each timestep", sampler="heun")
+    learn(faces, plain_sd, clip_objective, rounds=2, count=3, span="each timestep", sampler="heun")
     (file,) = banks.rglob("learning.safetensors")
     assert [load_file(file)[f"{row} step"].item() for row in range(3)] == [2.0, 2.0, 2.0]
 

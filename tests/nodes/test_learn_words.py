@@ -3,16 +3,21 @@
 import pytest
 import torch
 from demo_faces import folder_of
-from models import conditioning, core_sample, sd15, sigmas
+from models import QUICK, conditioning, core_sample, in_precision, sigmas
 
 pytestmark = pytest.mark.comfy
 
 SITES = ("middle", "output.3")
 
 
+@pytest.fixture(scope="module", params=QUICK)
+def precision(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def sd():
-    return sd15()
+def sd(precision):
+    return in_precision(precision)
 
 
 @pytest.fixture
@@ -34,10 +39,11 @@ def teach(faces, sd, tmp_path):
 
 
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
-def test_it_does_to_the_pictures_it_learnt_from_what_the_words_do(teach, cfg):
+def test_it_does_to_the_pictures_it_learnt_from_what_the_words_do(teach, cfg, precision):
     """In others too where a model's pictures have something in common, unlike a random one's: docs/prompted.md."""
     learnt = teach(1, cfg=cfg)
-    assert learnt.losses == [pytest.approx(1, abs=1e-4)]
+    rounding = 0.2 if precision == "bfloat16" else 1e-4  # of predictions, to what words change in them
+    assert learnt.losses == [pytest.approx(1, abs=rounding)]
     again = teach(1, cfg=cfg, state=learnt.state_dict() | {"losses": torch.empty(0)})
     assert again.losses[0] < 0.8  # five iterations of least squares go so far in a random network
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from differentiating import cut, found_jacobian, learnt_from_words, learnt_under, objective, tiny_vae
 from lent_weights import WAYS, lend_weights
-from models import conditioning, sd15
+from models import conditioning, in_precision, sd15
 
 pytestmark = pytest.mark.comfy
 
@@ -34,10 +34,13 @@ def gradient(function, shape):
 
 
 @ways
-@pytest.mark.parametrize("site", ["middle", "output.3"])
-def test_products_with_the_jacobian_of_a_unet(modules, way, site):
-    plain, _ = cut(modules, sd15(), conditioning(1), conditioning(2), site=site)
-    halves, _ = cut(modules, lent(sd15(), way), conditioning(1), conditioning(2), site=site)
+@pytest.mark.parametrize(
+    ("site", "precision"),
+    [("middle", "float32"), ("output.3", "float32"), ("middle", "float16"), ("middle", "bfloat16")],
+)
+def test_products_with_the_jacobian_of_a_unet(modules, way, site, precision):
+    plain, _ = cut(modules, in_precision(precision), conditioning(1), conditioning(2), site=site)
+    halves, _ = cut(modules, lent(in_precision(precision), way), conditioning(1), conditioning(2), site=site)
     assert torch.equal(halves.prediction, plain.prediction)
     draw = torch.Generator().manual_seed(0)
     of_lent, of_plain = halves.jacobian(), plain.jacobian()

@@ -4,7 +4,8 @@ The counts are what the pack adds to what ComfyUI's own UNet does; they are prin
 """
 
 import importlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import cycle
 from types import SimpleNamespace
 from uuid import uuid4
 
@@ -148,30 +149,58 @@ def test_what_a_card_puts_in_the_place_of_h_is_what_was_recorded_there(module, m
     sampling, schedule = model.get_model_object("model_sampling"), sigmas(model, 4)
     timesteps = sampling.timestep(schedule[:-1]).float()
     found = recorded({"middle": (64, 2, 2)}, timesteps)["middle"]
-    edit = module("edits").Substitution(found, sampling.percent_to_sigma(0.2), sampling.percent_to_sigma(0.7))
+    window = module("edits").Window(sampling.percent_to_sigma(0.2), sampling.percent_to_sigma(0.7))
+    edit = module("edits").Substitution(found, window)
     layout = module("edits").Layout(("negative", None, "positive"), 2, 64, 2, 2, torch.float32, torch.device("cpu"))
-    by_table = module("substituted").Substituted(edit, layout, module("substituted").Table.of(edit, layout, sampling))
+    substituted, moment = module("substituted"), module("moments").Moment
+    by_table = substituted.Substituted(edit, layout, substituted.Table.of(edit, layout, sampling), None)
     h, changed = torch.randn(6, 64, 2, 2), []
     for sigma, timestep in zip(schedule[:-1], timesteps, strict=True):
-        acts = edit.acts_at(float(sigma))
-        wanted = edit(h, layout.branches, float(timestep)) if acts else h
-        assert torch.equal(by_table(h, sigma.reshape(1), timestep.reshape(1)), wanted)
+        acts = window.holds(float(sigma))
+        wanted = module("edits").replaced(h, layout.branches, edit.recorded_at(float(timestep))) if acts else h
+        assert torch.equal(by_table(h, moment(sigma.reshape(1), timestep.reshape(1))), wanted)
         changed.append(acts)
     by_table.require_recorded()
     assert True in changed and False in changed
     inside = sampling.sigma(torch.tensor([400.5]))
-    assert edit.acts_at(float(inside))
-    assert torch.equal(by_table(h, inside, torch.tensor([400.0])), h)
+    assert window.holds(float(inside))
+    assert torch.equal(by_table(h, moment(inside, torch.tensor([400.0]))), h)
     with pytest.raises(ValueError, match="came to timestep 400, where nothing was recorded"):
         by_table.require_recorded()
 
 
-def test_recorded_h_that_does_not_fit_its_bound_is_looked_up(module, model, monkeypatch):
-    monkeypatch.setattr(module("substituted"), "BOUND", 0)
-    found = recorded({"middle": (64, 2, 2)}, [500])["middle"]
-    edit = module("edits").Substitution(found, float("inf"), 0.0)
-    layout = module("edits").Layout(("positive",), 2, 64, 2, 2, torch.float32, torch.device("cpu"))
-    assert module("substituted").Table.of(edit, layout, model.get_model_object("model_sampling")) is None
+def injected(pack, host, model, timesteps):
+    """At two sites, with the uploads of a step's sums."""
+    shapes = {"middle": (64, 2, 2), "output.3": (64, 4, 4)}
+    direction = random_direction(pack, model, shapes["middle"])
+    direction = replace(direction, deltas={site: torch.ones(3, *shape) for site, shape in shapes.items()})
+    return host.inject(model, direction, [1.0]), 2
+
+
+def substituted(pack, host, model, timesteps):
+    """At two sites, with the uploads of a step's h on both sides of the guidance."""
+    return host.substitute(model, recorded({"middle": (64, 2, 2), "output.3": (64, 4, 4)}, timesteps), 0.0, 1.0), 4
+
+
+@pytest.mark.parametrize("edit", [injected, substituted])
+def test_what_has_no_room_there_for_all_steps_comes_a_step_ahead(
+    pack, card, core, host, module, model, monkeypatch, edit
+):
+    for name in ("prepared", "substituted"):
+        monkeypatch.setattr(module(name), "BOUND", 0)
+    schedule = sigmas(model, 5)
+    timesteps = model.get_model_object("model_sampling").timestep(schedule[:-1]).float()
+    edited, parts = edit(pack, host, model, timesteps)
+    on = Denoiser(edited)
+    with module("injection").sampling_of(model, schedule, edited.model_options):
+        found = []
+        for sigma, timestep in zip(schedule[:-1].tolist(), timesteps.tolist(), strict=True):
+            card.answer = cycle((sigma, timestep))
+            on(latent(), at(sigma))
+            found.append(counts_of(card, f"{edit.__name__}, beyond the bound"))
+    reads, waits, uploads, downloads = core
+    assert found[1:-1] == [[reads, waits, uploads + parts, downloads + 1]] * 3  # both numbers at once
+    assert found[-1] == [reads, waits, uploads, downloads + 1]  # nothing comes after
 
 
 class Clearing:

@@ -141,15 +141,32 @@ def test_a_stack_leaves_the_model_it_came_from_as_it_is(pack, host, model):
     assert hook_of(one) is before and len(before.patch.injections) == 1
 
 
-def test_what_does_not_fit_into_its_bound_is_worked_out_each_time(pack, host, model, prepared, monkeypatch):
+def test_what_does_not_fit_into_its_bound_is_what_a_call_works_out(edited, model, prepared, monkeypatch):
     monkeypatch.setattr(prepared, "BOUND", 0)
-    edited = host.inject(model, random_direction(pack, model, SHAPE), [1.0])
+    injections, schedule = hook_of(edited).patch.injections, sigmas(model, 4)
+    edits, moments = (importlib.import_module(f"{prepared.__package__}.{name}") for name in ("edits", "moments"))
+    at = edits.Layout(("positive", "negative"), 2, *SHAPE, torch.float32, torch.device("cpu"))
     sampling = model.get_model_object("model_sampling")
-    injections = hook_of(edited).patch.injections
-    schedule = prepared.Schedule.of(sampling, sigmas(model, 4), injections)
-    edits = importlib.import_module(prepared.__package__ + ".edits")
-    at = edits.Layout(("positive",), 1, *SHAPE, torch.float32, torch.device("cpu"))
-    each_time = prepared.Prepared(injections, at, "middle", schedule)
-    h = torch.zeros(1, *SHAPE)
-    first, second = (each_time(h, sigmas(model, 4)[1:2], torch.tensor([700.0])) for _ in range(2))
-    assert torch.equal(first, second) and first.any() and not each_time.known
+    assert prepared.Table.of(injections, at, "middle", prepared.Schedule.of(sampling, schedule, injections)) is None
+    timesteps = sampling.timestep(schedule[:-1]).float()
+    pairs = list(zip(schedule[:-1].tolist(), timesteps.tolist(), strict=True))
+    worked_out = partial(prepared.total, injections, at, "middle")
+    ahead = moments.Ahead(worked_out, dict(zip(schedule[:-2].tolist(), pairs[1:], strict=True)))
+    one_ahead, h = prepared.Prepared(at, None, ahead), torch.randn(4, *SHAPE)
+    for sigma, timestep in pairs:
+        added = worked_out(sigma, timestep)
+        wanted = h if added is None else prepared.plus(h, added, at)
+        assert torch.equal(one_ahead(h, moments.Moment(torch.tensor([sigma]), torch.tensor([timestep]))), wanted)
+        ahead.look(sigma)
+
+
+def test_each_is_made_once_and_two_are_kept_where_a_sampler_leaves_its_schedule(prepared):
+    made = []
+    ahead = importlib.import_module(prepared.__package__ + ".moments").Ahead(
+        lambda sigma, timestep: made.append(sigma) or (sigma, timestep), {3.0: (2.0, 20.0), 2.0: (1.0, 10.0)}
+    )
+    for sigma in (3.0, 2.5, 2.0, 2.0, 1.0):
+        assert ahead.at(sigma, 10 * sigma) == (sigma, 10 * sigma)
+        ahead.look(sigma)
+        assert len(ahead.made) <= 2
+    assert made == [3.0, 2.0, 2.5, 1.0]
