@@ -86,8 +86,10 @@ def look_ahead(executor, x, timesteps, context=None, y=None, control=None, trans
         return executor(x, timesteps, context, y, control, transformer_options, **kwargs)
 
 
-def look_ahead_in_blocks(executor, x, sigma, *args, **kwargs):
+def look_ahead_in_blocks(
+    executor, x, sigma, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs
+):
     """The same around a call of a transformer."""
-    sampling = SAMPLING.get()
-    with sampling.looking_ahead(sigma, sampling.clock.timestep(sigma).float()) if sampling else nullcontext():
-        return executor(x, sigma, *args, **kwargs)
+    sampling, sigmas = SAMPLING.get(), (transformer_options or {}).get("sigmas")
+    with sampling.looking_ahead(sigmas, sampling.clock.timestep(sigmas).float()) if sampling else nullcontext():
+        return executor(x, sigma, c_concat, c_crossattn, control, transformer_options, **kwargs)

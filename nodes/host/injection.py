@@ -109,12 +109,10 @@ def _edited(model, patches: Mapping[str, SitePatch]):
     edited = patched(model, patches, joined)
     if _note_sampling not in edited.get_wrappers(WrappersMP.OUTER_SAMPLE, "hspace"):
         edited.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "hspace", _note_sampling)
-        ahead = (
-            (WrappersMP.DIFFUSION_MODEL, look_ahead)
-            if is_unet(model)
-            else (WrappersMP.APPLY_MODEL, look_ahead_in_blocks)
-        )
-        edited.add_wrapper_with_key(ahead[0], "hspace", ahead[1])
+        if is_unet(model):
+            edited.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "hspace", look_ahead)
+        else:
+            edited.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "hspace", look_ahead_in_blocks)
         preparing = WrappersMP.PREPARE_SAMPLING, "hspace", _require_acting
         add_wrapper_with_key(*preparing, edited.model_options, is_model_options=True)  # a second model has no others
     return edited
