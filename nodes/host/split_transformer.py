@@ -123,12 +123,14 @@ def _of_rows(call: inspect.BoundArguments, rows: slice, part: tuple[int, int]) -
     def of_rows(value):
         if isinstance(value, Tensor):
             return (value[rows] if value.ndim and len(value) == count else value).clone()
+        if isinstance(value, dict):
+            return {name: of_rows(each) for name, each in value.items()}
         return list(map(of_rows, value)) if isinstance(value, list) else value
 
-    some = {name: each if name == "transformer_options" else of_rows(each) for name, each in call.arguments.items()}
-    options = some["transformer_options"]
+    options = call.arguments["transformer_options"]
     patches = options.get("patches", {})
     named = {name: options[name][part[0] : part[0] + 1] for name in ("cond_or_uncond", "uuids")}
     rotating = {**patches, _ROTATING: [*patches.get(_ROTATING, ()), rotated]}
     own = {**options, **named, "patches": rotating, "optimized_attention_override": differentiable_attention}
-    return _with_options(inspect.BoundArguments(call.signature, some), own)
+    arguments = {name: own if name == "transformer_options" else of_rows(each) for name, each in call.arguments.items()}
+    return inspect.BoundArguments(call.signature, arguments)

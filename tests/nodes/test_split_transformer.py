@@ -31,7 +31,7 @@ def cut(modules):
     """The transformer cut in a sampling's one step, for the positive prompt, and what the model predicts of it."""
     split = modules("host.split_transformer").split
 
-    def of(model, site: str, cfg: float = 2.0, seed: int = 3):
+    def of(model, site: str, cfg: float = 2.0, **words):
         found = []
 
         def cutting(executor, *args, **kwargs):
@@ -46,14 +46,15 @@ def cut(modules):
         watched = modules("host.patching").wrapped(model, differentiated=True)
         watched.add_wrapper_with_key("diffusion_model", "test", cutting)
         with torch.inference_mode():
-            sample(watched, cfg, seed)
+            sample(watched, cfg, **words)
         return found[0]
 
     return of
 
 
-def sample(model, cfg: float = 2.0, seed: int = 3):
-    return core_sample(model, "euler", torch.tensor([0.5, 0.0]), prompt(1), prompt(2), latent_of(model), seed, cfg)
+def sample(model, cfg: float = 2.0, **words):
+    positive, negative = ([[tokens, {**options, **words}]] for ((tokens, options),) in (prompt(1), prompt(2)))
+    return core_sample(model, "euler", torch.tensor([0.5, 0.0]), positive, negative, latent_of(model), 3, cfg)
 
 
 def halved(args, extra):
@@ -67,6 +68,25 @@ def close(got, wanted, rounding: float = 1e-5):
     torch.testing.assert_close(got, wanted, rtol=0, atol=rounding * float(wanted.abs().max()))
 
 
+def assert_derivatives(modules, halves, shapes):
+    """Of the prediction by deltas of these shapes: both products are each other's transpose, and the slope."""
+    vector = modules("host.slider_lesson").SiteVector(shapes, dict.fromkeys(shapes, float(halves.h.std())))
+    decode = modules("host.slider_lesson").edited_decode
+    effect = lambda each: decode(halves, vector.deltas(each), torch.ones(1))  # noqa: E731
+    value, jacobian = modules("host.products").jacobian_of(effect, torch.zeros(len(vector)))
+    draw = torch.Generator().manual_seed(0)
+    v, u = torch.randn(jacobian.in_shape, generator=draw), torch.randn(jacobian.out_shape, generator=draw)
+    forward, step = jacobian.forward(v), 1e-3
+    with torch.no_grad():
+        difference = (effect(step * v) - effect(-step * v)) / (2 * step)
+    close(value, halves.decode(halves.h))
+    # measured 4e-4 at most: the difference's own error, in float32 1e-7 / step, and of Flux 2 its padding of the text,
+    # small tokens that the normalisation makes large
+    assert (forward - difference).norm() < 1e-3 * difference.norm()
+    pulled = v @ jacobian.transposed(u)
+    assert float(pulled) == pytest.approx(float((forward * u).sum()), abs=1e-5 * float(forward.norm() * u.norm()))
+
+
 @pytest.mark.parametrize("site", SITES)
 def test_what_follows_a_site_makes_the_models_prediction(cut, model, site):
     for cfg in (1.0, 2.0):
@@ -74,6 +94,18 @@ def test_what_follows_a_site_makes_the_models_prediction(cut, model, site):
         kept = halves.h.clone()
         close(halves.decode(halves.h), prediction)
         assert torch.equal(halves.h, kept)
+
+
+@pytest.mark.parametrize("how", ["offset", "index", "index_timestep_zero"])
+def test_with_pictures_to_refer_to_as_well(modules, cut, how):
+    """Their tokens follow those of the picture; in the last way the blocks treat them by a time of their own."""
+    model = transformer("Flux2", guidance_embed=False)
+    given = dict(reference_latents=[latent_of(model)["samples"] + 0.5], reference_latents_method=how)
+    for site in ("double.0", "single.0"):
+        halves, prediction = cut(model, site, **given)
+        close(halves.decode(halves.h), prediction)
+        assert_derivatives(modules, halves, {site: halves.h.shape[1:]})
+    assert not torch.allclose(prediction, cut(model, "double.0")[1], rtol=1e-2)
 
 
 def test_edits_of_sites_are_what_the_model_predicts_with_a_direction_there(pack, host, modules, cut, model):
@@ -107,21 +139,7 @@ def test_both_products_are_derivatives_and_each_others_transpose(modules, cut, m
         monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda device: next(free))
     shapes = {first: (halves.h.shape[1], 1, 1) if first.endswith("text") else halves.h.shape[1:]}
     shapes["single.1"] = (halves.h.shape[1], 1, 1)
-    vector = modules("host.slider_lesson").SiteVector(shapes, dict.fromkeys(shapes, float(halves.h.std())))
-    decode = modules("host.slider_lesson").edited_decode
-    effect = lambda each: decode(halves, vector.deltas(each), torch.ones(1))  # noqa: E731
-    value, jacobian = modules("host.products").jacobian_of(effect, torch.zeros(len(vector)))
-    draw = torch.Generator().manual_seed(0)
-    v, u = torch.randn(jacobian.in_shape, generator=draw), torch.randn(jacobian.out_shape, generator=draw)
-    forward, step = jacobian.forward(v), 1e-3
-    with torch.no_grad():
-        difference = (effect(step * v) - effect(-step * v)) / (2 * step)
-    close(value, halves.decode(halves.h))
-    # measured 4e-4 at most: the difference's own error, in float32 1e-7 / step, and of Flux 2 its padding of the text,
-    # small tokens that the normalisation makes large
-    assert (forward - difference).norm() < 1e-3 * difference.norm()
-    pulled = v @ jacobian.transposed(u)
-    assert float(pulled) == pytest.approx(float((forward * u).sum()), abs=1e-5 * float(forward.norm() * u.norm()))
+    assert_derivatives(modules, halves, shapes)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -180,8 +198,8 @@ def test_a_budget_counts_what_torch_allocates_for_a_graph(modules, cut, model):
     ):
         h = halves.h.clone().requires_grad_()
         out = halves.decode(h)
-    kept = sum(event.self_cpu_memory_usage for event in recorded.events()) - out.nbytes
-    assert budget.bytes == pytest.approx(kept, rel=0.02)
+    kept = sum(event.self_cpu_memory_usage for event in recorded.events()) - out.nbytes - h.nbytes
+    assert budget.bytes == pytest.approx(kept, rel=0.01)  # constants, and numbers beside tensors
 
 
 def test_a_graph_that_does_not_fit_says_how_much_it_needs(modules, cut, model, monkeypatch):
