@@ -43,17 +43,19 @@ class Lent:
 
     def forward_comfy_cast_weights(self, x):
         lent = self.lender.lend(self, [each for each in (self.weight, self.bias) if each is not None])
-        weight, bias, *_ = *(each.to(x.dtype) for each in lent), None
+        weight, bias, *_ = *(each.to(x.dtype) for each in lent), None, None
         if isinstance(self, torch.nn.Conv2d):
             return self._conv_forward(x, weight, bias)
         if isinstance(self, torch.nn.GroupNorm):
             return functional.group_norm(x, self.num_groups, weight, bias, self.eps)
         if isinstance(self, torch.nn.LayerNorm):
             return functional.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
+        if isinstance(self, torch.nn.RMSNorm):
+            return functional.rms_norm(x, self.normalized_shape, weight, self.eps)
         return functional.linear(x, weight, bias)
 
 
-KINDS = torch.nn.Conv2d, torch.nn.GroupNorm, torch.nn.LayerNorm, torch.nn.Linear
+KINDS = torch.nn.Conv2d, torch.nn.GroupNorm, torch.nn.LayerNorm, torch.nn.Linear, torch.nn.RMSNorm
 
 
 def lend_weights(module: torch.nn.Module, way: str) -> None:

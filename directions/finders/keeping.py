@@ -16,18 +16,23 @@ as much -.21."""
 
 
 def larger(before: Tensor, now: Tensor) -> Tensor:
-    """Of each picture `(n, c, h, w)`, whichever is larger."""
+    """Of each picture `(n, ...)`, whichever is larger."""
     sizes = (each.flatten(1).norm(dim=1) for each in (before, now))
-    return torch.where(torch.lt(*sizes).reshape(-1, 1, 1, 1), now, before)
+    return torch.where(_of_pictures(torch.lt(*sizes), now), now, before)
 
 
 def drift(pictures: Tensor, kept: Tensor) -> Tensor:
-    """`(n, 1, 1, 1)`, -1/2 to 1/2: how much more a picture has of what is `kept` than the other of its pair, half each.
+    """`(n, 1, ...)`, -1/2 to 1/2: how much more a picture has of what is `kept` than the other of its pair, half each.
 
-    Pictures `(n, c, h, w)` come in pairs of one seed, with the direction and against it. `kept`, of the same shape, is
+    Pictures `(n, ...)` come in pairs of one seed, with the direction and against it. `kept`, of the same shape, is
     what words for the thing change in each: the unit.
     """
     both = (kept[::2] + kept[1::2]).flatten(1) / 2
     apart = (pictures[::2] - pictures[1::2]).flatten(1)
     share: Tensor = (apart * both).sum(1) / both.square().sum(1).clamp(min=torch.finfo(both.dtype).tiny)
-    return share.clamp(-1, 1).repeat_interleave(2).reshape(-1, 1, 1, 1) / 2
+    return _of_pictures(share.clamp(-1, 1).repeat_interleave(2), pictures) / 2
+
+
+def _of_pictures(values: Tensor, pictures: Tensor) -> Tensor:
+    """One for each, in a shape that they can be multiplied with."""
+    return values.reshape(-1, *(1,) * (pictures.ndim - 1))

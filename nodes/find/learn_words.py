@@ -13,6 +13,7 @@ from ..host import (
     chosen_sites,
     conditioning,
     read_checkpoint,
+    require_differentiable,
     sampling_recipe,
     single_latent,
     source_of,
@@ -101,6 +102,7 @@ class HSpaceLearnFromWords(io.ComfyNode):
         cls, model, clip, sampler, sigmas, latent, scenes, keep, negative, name, rounds, first_seed, batch_size,
         cfg, sites="auto",
     ):  # fmt: skip
+        require_differentiable(model, "Learning from words")
         name, latent, sites = name.strip(), single_latent(model, latent), chosen_sites(model, parse_names(sites))
         told = parse_scenes(scenes), parse_scenes(keep) if keep.strip() else []
         if told[1] and batch_size % 2:

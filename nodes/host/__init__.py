@@ -40,7 +40,15 @@ from .recorder import GRID, pooled_to, record
 from .replacements import register_replacements
 from .routes import register_banks, register_pages
 from .sampling import sample, seed_range, single_latent
-from .sites import chosen_site, chosen_sites, levels_of, model_family, require_bottleneck, sites_of
+from .sites import (
+    chosen_site,
+    chosen_sites,
+    levels_of,
+    model_family,
+    require_bottleneck,
+    require_differentiable,
+    sites_of,
+)
 from .slider_trainer import SliderTrainer
 from .split_passes import visit_at_sigmas, visit_steps
 from .trainer import Trainer, read_checkpoint, start_learner
@@ -100,6 +108,7 @@ __all__ = [
     "register_pages",
     "register_replacements",
     "require_bottleneck",
+    "require_differentiable",
     "sample",
     "sample_asyrp",
     "sampling_recipe",

@@ -23,8 +23,7 @@ def with_blocks_patched(options: dict, network, x: Tensor, timesteps: Tensor, pa
     family = transformer_of(network)
     at_blocks: dict[tuple[str, int], list[tuple[str, SitePatch]]] = defaultdict(list)
     for site, patch in patches:
-        kind, number, *_ = site.split(".")
-        at_blocks[f"{kind}_block", int(number)].append((site, patch))
+        at_blocks[slot_of(site)].append((site, patch))
     call = _Call(x, timesteps, grid_of(network, x.shape[2:]))
     if family.appended:
         hooks = options.get("patches", {})
@@ -34,6 +33,12 @@ def with_blocks_patched(options: dict, network, x: Tensor, timesteps: Tensor, pa
     there = slots.get("dit", {})
     ours = {key: _InSlot(call, each, there.get(key)) for key, each in at_blocks.items()}
     return {**options, "patches_replace": {**slots, "dit": {**there, **ours}}}
+
+
+def slot_of(site: str) -> tuple[str, int]:
+    """ComfyUI's name of the slot of a site's block."""
+    kind, number, *_ = site.split(".")
+    return f"{kind}_block", int(number)
 
 
 @dataclass(frozen=True, eq=False)

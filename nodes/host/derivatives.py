@@ -18,6 +18,20 @@ def differentiable_attention(_function, *args, **kwargs) -> Tensor:
     return attention_pytorch(*args, **kwargs)
 
 
+def rotated(q: Tensor, k: Tensor, v: Tensor, pe: Tensor | None = None, **others) -> dict:
+    """What Flux's blocks ask a patch of attention for: q and k `(b, heads, n, d)` with their positions, by operations
+    that have derivatives, as ComfyUI's own kernel has none.
+    """
+    return {} if pe is None else {"q": _turned(q, pe), "k": _turned(k, pe), "pe": None}
+
+
+def _turned(x: Tensor, pe: Tensor) -> Tensor:
+    """Each pair of numbers by its matrix of `pe (b, 1, n, d / 2, 2, 2)`."""
+    pairs = x.to(pe.dtype).reshape(*x.shape[:-1], -1, 1, 2)
+    turned = torch.addcmul(pe[..., 0] * pairs[..., 0], pe[..., 1], pairs[..., 1])
+    return turned.reshape(x.shape).type_as(x)
+
+
 def autograd_alias(weight: Tensor) -> Tensor:
     """The same memory as a tensor that derivatives may pass: ComfyUI loads weights in inference mode."""
     if not weight.is_inference():

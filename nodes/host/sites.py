@@ -110,6 +110,19 @@ def require_bottleneck(model, what: str) -> None:
         )
 
 
+def require_differentiable(model, what: str) -> None:
+    """`ValueError` with the model's name unless derivatives pass its blocks, which `what` needs."""
+    require_editable(model)
+    family = transformer_of(_unet(model))
+    if family and not family.differentiable:
+        able = sorted(each.__name__ for each, family in FAMILIES.items() if family.differentiable)
+        raise ValueError(
+            f"{what} needs derivatives, which ComfyUI's {type(_unet(model)).__name__} has none of: got "
+            f"{model_family(model)}, wanted a UNet or one of {', '.join(able)}. Find the direction from prompts: Find "
+            "Direction (Words) takes the same scenes."
+        )
+
+
 def require_sites(model, sites: Sequence[str], what: str) -> None:
     """`ValueError` unless the model has all of the sites that `what` is about."""
     require_editable(model)

@@ -4,6 +4,7 @@ The objective of concept sliders (Gandikota et al., ECCV 2024, arXiv 2311.12092,
 Haas et al. (FG 2024) and Self-Discovering (CVPR 2024, arXiv 2311.17216) leave them: the direction alone is learnt.
 """
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,13 +19,19 @@ from ...directions import HOLD, SiteVector, drift, larger, least_squares_step
 from .graph_budget import out_of_memory_told
 from .patching import wrapped
 from .products import jacobian_of
-from .sites import decoder_block
-from .split_unet import SplitUNet, split
+from .sites import sites_of
+from .split_transformer import SplitTransformer
+from .split_transformer import split as split_transformer
+from .split_unet import SplitUNet
+from .split_unet import split as split_unet
+from .transformers import transformer_of
 
 NEUTRAL, NEGATIVE, TOWARDS, AWAY, KEPT = range(5)
 """Places of the prompts in a call; of what is kept both sides follow, one after another."""
 ITERATIONS = 5
 """Of least squares at each step."""
+
+Split = SplitUNet | SplitTransformer
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,21 +59,21 @@ def together(conditionings: Sequence[list]) -> list:
 
 
 class Cut:
-    """A wrapper of the UNet that keeps what it cuts of the calls with the neutral prompt. Lives for one sampling."""
+    """A wrapper of the model that keeps what it cuts of the calls with the neutral prompt. Lives for one sampling."""
 
     def __init__(self, site: str):
         self.site = site
-        self.split_unet: SplitUNet | None = None
+        self.split: Split | None = None
 
-    def __call__(self, executor, x, timesteps, context=None, y=None, control=None, transformer_options=None, **kwargs):
-        options = transformer_options or {}
-        places = options["cond_or_uncond"]
+    def __call__(self, executor, *args, **kwargs):
+        call = inspect.signature(executor.original).bind(*args, **kwargs)
+        call.apply_defaults()
+        places = call.arguments["transformer_options"]["cond_or_uncond"]
         if NEUTRAL not in places:
-            return executor(x, timesteps, context, y, control, transformer_options, **kwargs)
+            return executor(*args, **kwargs)
+        split = split_transformer if transformer_of(executor.class_obj) else split_unet
         part = places.index(NEUTRAL), len(places)
-        prediction, self.split_unet = split(
-            executor, x, timesteps, context, y, control, options, site=self.site, part=part, **kwargs
-        )
+        prediction, self.split = split(executor, *call.args, site=self.site, part=part, **call.kwargs)
         return prediction
 
 
@@ -91,16 +98,18 @@ class Teacher:
     def sites(self) -> tuple[str, ...]:
         return tuple(self.vector.shapes)
 
-    def teach(self, step: int, cut: SplitUNet, denoised, predicted: Sequence[Tensor], guided: Tensor) -> Tensor:
+    def teach(self, step: int, cut: Split, denoised, predicted: Sequence[Tensor], guided: Tensor) -> Tensor:
         """What the direction adds to the prediction."""
         device = cut.h.device
-        signs = torch.tensor([1.0, -1.0]).repeat(len(cut.h))[: len(cut.h)].reshape(-1, 1, 1, 1).to(device)
-        wanted = self.eta * signs * (predicted[TOWARDS] - predicted[AWAY])
+        difference = predicted[TOWARDS] - predicted[AWAY]
+        signs = torch.tensor([1.0, -1.0]).repeat(len(cut.h))[: len(cut.h)].to(device)
+        of_pictures = signs.reshape(-1, *(1,) * (difference.ndim - 1))
+        wanted = self.eta * of_pictures * difference
         require_difference(wanted)
         kept = [having - lacking for having, lacking in zip(predicted[KEPT::2], predicted[KEPT + 1 :: 2], strict=True)]
         self.largest = list(map(larger, self.largest, kept)) if self.largest else kept
         for now, most in zip(kept, self.largest, strict=True):
-            wanted = wanted - signs * HOLD * drift(guided, most) * now
+            wanted = wanted - of_pictures * HOLD * drift(guided, most) * now
 
         def effect(learnt: Tensor) -> Tensor:
             return denoised(edited_decode(cut, self.vector.deltas(learnt), signs)) - predicted[NEUTRAL]
@@ -143,18 +152,18 @@ def require_difference(wanted: Tensor) -> None:
         )
 
 
-def edited_decode(cut: SplitUNet, deltas: Mapping[str, Tensor], signs: Tensor) -> Tensor:
-    """The decoder's output with each site's delta, times every picture's sign, added to what is there."""
-    first, *later = sorted(deltas, key=decoder_block)
+def edited_decode(cut: Split, deltas: Mapping[str, Tensor], signs: Tensor) -> Tensor:
+    """The prediction with each site's delta, times every picture's sign, added to what is there."""
+    signs = signs.reshape(-1, 1, 1, 1)
     add = lambda site: lambda h: h + (signs * deltas[site].to(h.device)).to(h)  # noqa: E731
-    return cut.decode(add(first)(cut.h), {site: add(site) for site in later})
+    return cut.decode(add(cut.site)(cut.h), {site: add(site) for site in deltas if site != cut.site})
 
 
 class Lesson(comfy.samplers.CFGGuider):
     """Guides pictures along their neutral prompts with the direction on, which is learnt at every step."""
 
     def __init__(self, model, prompts: Prompts, cfg: float, sigmas: Tensor, teacher: Teacher):
-        self.cut, self.teacher = Cut(min(teacher.sites, key=decoder_block)), teacher
+        self.cut, self.teacher = Cut(min(teacher.sites, key=sites_of(model).index)), teacher
         model = wrapped(model, differentiated=True)
         model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "hspace_lesson", self.cut)
         super().__init__(model)
@@ -182,5 +191,5 @@ class Lesson(comfy.samplers.CFGGuider):
             denoised = lambda out: self.inner_model.model_sampling.calculate_denoised(given[1], out.float(), given[0])  # noqa: E731
             plain = [each.clone() for each in predicted]
             with out_of_memory_told():
-                moved = self.teacher.teach(step, self.cut.split_unet, denoised, plain, guided.clone())
+                moved = self.teacher.teach(step, self.cut.split, denoised, plain, guided.clone())
         return guided + moved

@@ -52,6 +52,11 @@ class SplitUNet:
         return cls(h, decode, prediction, timesteps, rest)
 
     @property
+    def site(self) -> str:
+        """Where it is cut."""
+        return f"output.{self.rest.block}" if self.rest.block else MIDDLE
+
+    @property
     def timestep(self) -> float:
         """Read from the device, which waits for it."""
         return float(self.timesteps[0])

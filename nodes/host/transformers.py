@@ -31,12 +31,14 @@ class Transformer:
     """So does the last of them."""
     appended: bool = False
     """ComfyUI calls patches after its blocks; else a function may stand in a block's place and call it."""
+    differentiable: bool = False
+    """Its blocks are Flux's own: what has no derivative in them can be done by a patch instead."""
 
 
 FAMILIES: Mapping[type, Transformer] = {
-    Flux: Transformer("double_blocks", "single_blocks"),
-    Chroma: Transformer("double_blocks", "single_blocks"),
-    HunyuanVideo: Transformer("double_blocks", "single_blocks"),
+    Flux: Transformer("double_blocks", "single_blocks", differentiable=True),
+    Chroma: Transformer("double_blocks", "single_blocks", differentiable=True),
+    HunyuanVideo: Transformer("double_blocks", "single_blocks", differentiable=True),
     MMDiT: Transformer("joint_blocks", last_text=False),
     QwenImageTransformer2DModel: Transformer("transformer_blocks", appended=True),
     NextDiT: Transformer("layers", appended=True),

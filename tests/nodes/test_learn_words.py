@@ -4,10 +4,16 @@ import pytest
 import torch
 from demo_faces import folder_of
 from models import QUICK, conditioning, core_sample, in_precision, sigmas
+from tiny_transformers import LAYOUTS, latent_of, prompt, transformer
 
 pytestmark = pytest.mark.comfy
 
-SITES = ("middle", "output.3")
+SITES = {
+    "SD15": ("middle", "output.3"),
+    "Flux": ("double.0", "double.0.text", "single.1"),
+    "HunyuanVideo": ("double.1.text", "single.0"),
+}
+DIFFERENTIABLE = ("Flux", "Flux2", "Chroma", "HunyuanVideo")
 
 
 @pytest.fixture(scope="module", params=QUICK)
@@ -20,16 +26,26 @@ def sd(precision):
     return in_precision(precision)
 
 
+@pytest.fixture(scope="module")
+def models(sd):
+    """By family."""
+    return {"SD15": sd, **{family: transformer(family) for family in ("Flux", "HunyuanVideo")}}
+
+
 @pytest.fixture
-def teach(faces, sd, tmp_path):
-    """Rounds on a small random SD 1.5: what is learnt."""
+def teach(faces, models, tmp_path):
+    """Rounds on a small random model: what is learnt."""
     trainer = faces.module("nodes.host.slider_trainer")
 
-    def run(rounds: int, *, state=None, cfg: float = 3.0, prompts=(1, 3, 4)):
-        encoded = tuple(map(conditioning, prompts))
-        run = dict(sampler=faces.euler, sigmas=sigmas(sd, 2), latent={"samples": torch.zeros(1, 4, 16, 16)})
+    def run(rounds: int, *, family="SD15", state=None, cfg: float = 3.0, prompts=(1, 3, 4), frames: int = 1):
+        model, encode = models[family], conditioning if family == "SD15" else prompt
+        latent = {"samples": torch.zeros(1, 4, 16, 16)} if family == "SD15" else latent_of(model, frames=frames)
+        encoded = tuple(map(encode, prompts))
+        run = dict(sampler=faces.euler, sigmas=sigmas(model, 2), latent=latent)
         with torch.inference_mode():
-            each = trainer.SliderTrainer(sd, lambda number: encoded, conditioning(2), run, cfg, 0, 2, rounds, SITES)
+            each = trainer.SliderTrainer(
+                model, lambda number: encoded, encode(2), run, cfg, 0, 2, rounds, SITES[family]
+            )  # fmt: skip
             learnt = each.started(state or {}, tmp_path / "learning.safetensors")
             while len(learnt.losses) < rounds:
                 each.train_round(learnt)
@@ -48,9 +64,32 @@ def test_it_does_to_the_pictures_it_learnt_from_what_the_words_do(teach, cfg, pr
     assert again.losses[0] < 0.8  # five iterations of least squares go so far in a random network
 
 
-def test_interrupted_it_goes_on_to_the_same_bytes(teach):
-    half, whole = teach(1).state_dict(), teach(2).state_dict()
-    assert torch.equal(teach(2, state=half).state_dict()["learnt"], whole["learnt"])
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+def test_in_a_transformer_it_does_what_the_words_do_and_a_random_one_of_its_norm_does_not(teach, cfg):
+    learnt = teach(1, family="Flux", cfg=cfg)
+    assert learnt.losses == [pytest.approx(1, abs=1e-4)]
+    draw = torch.Generator().manual_seed(0)
+    noise = [torch.randn(row.shape, generator=draw) for row in learnt.rows]
+    random = torch.stack([row.norm() * each / each.norm() for row, each in zip(learnt.rows, noise, strict=True)])
+    losses = [
+        teach(1, family="Flux", cfg=cfg, state={"learnt": rows, "losses": torch.empty(0)}).losses[0]
+        for rows in (torch.stack(learnt.rows), random)
+    ]
+    assert losses[0] < 0.8 < 1 < losses[1]
+
+
+@pytest.mark.parametrize("frames", [1, 5])
+def test_in_a_model_of_clips_it_learns_of_pictures_and_of_clips_what_is_kept_as_well(teach, frames):
+    given = dict(family="HunyuanVideo", prompts=(1, 3, 4, 5, 6), frames=frames)
+    learnt = teach(1, **given)
+    again = teach(1, **given, state=learnt.state_dict() | {"losses": torch.empty(0)})
+    assert again.losses[0] < 0.9
+
+
+@pytest.mark.parametrize("family", ["SD15", "Flux"])
+def test_interrupted_it_goes_on_to_the_same_bytes(teach, family):
+    half, whole = teach(1, family=family).state_dict(), teach(2, family=family).state_dict()
+    assert torch.equal(teach(2, family=family, state=half).state_dict()["learnt"], whole["learnt"])
 
 
 def test_the_opposite_words_teach_the_opposite_direction(teach):
@@ -101,6 +140,15 @@ def test_nothing_is_left_on_the_model(teach, sd):
     assert torch.equal(draw(), before)
 
 
+def test_nothing_is_left_on_a_transformer(teach, models):
+    flux = models["Flux"]
+    draw = lambda: core_sample(flux, "euler", sigmas(flux, 3), prompt(1), prompt(2), latent_of(flux), 5, 2.0)  # noqa: E731
+    before, options = draw(), dict(flux.model_options["transformer_options"])
+    teach(1, family="Flux")
+    assert torch.equal(draw(), before)
+    assert flux.model_options["transformer_options"] == options and not flux.wrappers
+
+
 def test_the_node_learns_and_measures_and_does_not_learn_again(faces, words, tmp_path):
     def learn(rounds: int, scenes: str = "portrait of a {smiling|frowning} person", keep: str = ""):
         with folder_of("hspace_banks", tmp_path), torch.inference_mode():
@@ -116,3 +164,27 @@ def test_the_node_learns_and_measures_and_does_not_learn_again(faces, words, tmp
     assert learn(1, keep="{glasses|no glasses}")[0] == direction
     with pytest.raises(ValueError, match="Can't read the scene"):
         learn(1, keep="glasses")
+
+
+def test_the_node_learns_in_a_transformer(faces, words, tmp_path):
+    tokens, pooled = words.encode("a person")[0]
+    model = transformer("Flux", context_in_dim=tokens.shape[-1], vec_in_dim=pooled["pooled_output"].shape[-1])
+    with folder_of("hspace_banks", tmp_path), torch.inference_mode():
+        direction, _, info = faces.node("HSpaceLearnFromWords").execute(
+            model, words.clip, faces.euler, sigmas(model, 2), latent_of(model), "a {smiling|frowning} person", "", "",
+            "smile", 1, 0, 2, 1.0, "double.1.text, double.0",
+        ).result  # fmt: skip
+    assert {site: delta.shape[1:] for site, delta in direction.deltas.items()} == {
+        "double.0": (64, 3, 5), "double.1.text": (64, 1, 1)
+    }  # fmt: skip
+    assert torch.equal(direction.timesteps, 1000 * sigmas(model, 2)[:2])
+    assert "loss" in info
+
+
+@pytest.mark.parametrize("family", [each for each in LAYOUTS if each not in DIFFERENTIABLE])
+def test_transformers_without_derivatives_are_refused_by_name(faces, family):
+    model = transformer(family)
+    with pytest.raises(ValueError, match=f"got {family}, wanted a UNet or one of Chroma, Flux, HunyuanVideo"):
+        faces.node("HSpaceLearnFromWords").execute(
+            model, None, faces.euler, sigmas(model, 2), latent_of(model), "a {b|c}", "", "", "d", 1, 0, 2, 1.0
+        )
