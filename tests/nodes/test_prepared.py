@@ -92,7 +92,7 @@ def test_on_a_card_a_call_reads_nothing_back_and_copies_nothing_to_it(edited, mo
 def test_the_table_of_a_card_adds_what_a_call_works_out(edited, model, prepared):
     """On the schedule to the bit, between its sigmas to float error, but for curves, which are followed in pieces."""
     sampling = model.get_model_object("model_sampling")
-    injections = hook_of(edited).patch.injections
+    injections = hook_of(edited).patches["middle"].injections
     at = importlib.import_module(prepared.__package__ + ".edits").Layout(
         ("positive", "negative"), 2, *SHAPE, torch.float32, torch.device("cpu")
     )
@@ -138,12 +138,12 @@ def test_a_stack_leaves_the_model_it_came_from_as_it_is(pack, host, model):
     one = host.inject(model, random_direction(pack, model, SHAPE), [1.0])
     before = hook_of(one)
     host.inject(one, random_direction(pack, model, SHAPE, seed=1), [1.0])
-    assert hook_of(one) is before and len(before.patch.injections) == 1
+    assert hook_of(one) is before and len(before.patches["middle"].injections) == 1
 
 
 def test_what_does_not_fit_into_its_bound_is_what_a_call_works_out(edited, model, prepared, monkeypatch):
     monkeypatch.setattr(prepared, "BOUND", 0)
-    injections, schedule = hook_of(edited).patch.injections, sigmas(model, 4)
+    injections, schedule = hook_of(edited).patches["middle"].injections, sigmas(model, 4)
     edits, moments = (importlib.import_module(f"{prepared.__package__}.{name}") for name in ("edits", "moments"))
     at = edits.Layout(("positive", "negative"), 2, *SHAPE, torch.float32, torch.device("cpu"))
     sampling = model.get_model_object("model_sampling")
