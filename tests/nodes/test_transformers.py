@@ -207,17 +207,34 @@ def test_a_lora_beside_an_edit_acts(pack, host, family, model):
 
 @pytest.mark.parametrize("shift", [1.0, 6.0])
 def test_time_is_sigma_whatever_shifts_the_schedule(pack, host, family, shift):
-    """A direction's row is the one of its sigma."""
+    """Recorded under its sigma, and added as the direction is at that sigma, between its own and at them."""
     from comfy_extras.nodes_model_advanced import ModelSamplingSD3
 
-    model = transformer(family)
-    shifted = ModelSamplingSD3().patch(model, shift)[0]
-    site = host.sites_of(model)[0]
-    schedule = torch.tensor([0.9, 0.4, 0.0])
-    recording, recorder = host.record(shifted, "positive", [site])
-    sample(recording, schedule=schedule)
-    timesteps, _ = recorder.trajectory()
-    assert torch.allclose(timesteps, 1000 * schedule[:2])
+    model = ModelSamplingSD3().patch(transformer(family), shift)[0]
+    schedule, site = torch.tensor([0.9, 0.4, 0.0]), host.sites_of(model)[0]
+    found = direction(pack, host, model, {site: random_deltas(host, model)[site]})
+    for count, sigma in ((1, 0.9), (2, 0.4)):
+        recorded = []
+        # Up to the step before, both are sampled without the edit: h differs by what this one step adds.
+        window = dict(start_percent=(1 - sigma_percent(model, sigma)), end_percent=1.0)
+        for edit in (model, host.inject(model, found, [1.0], **window)):
+            recording, recorder = host.record(edit, "positive", [site])
+            sample(recording, schedule=schedule[: count + 1])
+            timesteps, h = recorder.trajectory()
+            assert torch.allclose(timesteps, 1000 * schedule[:count])
+            recorded.append(h[site][:, -1].float())
+        wanted = found.at(site, torch.tensor([1000 * sigma]))
+        scale = float(recorded[1].abs().max())
+        assert torch.allclose(recorded[1] - recorded[0], wanted.expand_as(recorded[0]), atol=2e-3 * scale)
+
+
+def sigma_percent(model, sigma: float) -> float:
+    """How far a sampling has still to go at a sigma just above this, as ComfyUI counts under the model's shift."""
+    low, high, sampling = 0.0, 1.0, model.get_model_object("model_sampling")
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if sampling.percent_to_sigma(middle) > sigma + 1e-3 else (low, middle)
+    return 1 - low
 
 
 def test_a_direction_of_another_kind_of_model_is_refused(pack, host, family, model):
