@@ -177,7 +177,7 @@ def test_a_compiled_model_is_edited_whatever_it_was_run_with_before(sd, host, sa
     from comfy_extras.nodes_torch_compile import TorchCompileModel
 
     model, latent, direction = as_on_a_gpu(sd[0]), *sd[1:]
-    host.require_bottleneck(compiled := TorchCompileModel.execute(model, "eager").result[0])
+    host.require_bottleneck(compiled := TorchCompileModel.execute(model, "eager").result[0], "A test")
     base, weak, strong = (sample(host.inject(model, direction, [s]), latent, cfg=1.0) for s in (0.0, 1.0, 2.0))
     try:
         if first == "base":
