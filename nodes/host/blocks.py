@@ -54,10 +54,8 @@ class _Call:
         changed = patch(SiteCall(site, h, self.x, self.timesteps, options))
         if changed is h:
             return tokens
-        changed = changed.flatten(2).transpose(1, 2)
-        return (
-            torch.cat([tokens[:, :start], changed, tokens[:, end:]], 1) if len(tokens[0]) > len(changed[0]) else changed
-        )
+        changed, alone = changed.flatten(2).transpose(1, 2), tokens.shape[1] == end - start
+        return changed if alone else torch.cat([tokens[:, :start], changed, tokens[:, end:]], 1)
 
     def text(self, tokens: Tensor, options: dict, site: str, patch: SitePatch) -> Tensor:
         h = tokens.transpose(1, 2).unsqueeze(2)
