@@ -183,6 +183,11 @@ def as_the_node_finds_it(bench: Bench, slider, attribute: str) -> Dial:
     return bench.injected(attribute, found, (0.25, 0.5, 1, 2), seconds)
 
 
+def learnt(bench: Bench, slider, attribute: str) -> Dial:
+    found, seconds = bench.learnt(attribute)
+    return bench.injected(attribute, found, (0.5, 1, 2, 3), seconds)
+
+
 TEXT = [f"double.{number}.text" for number in range(3)]
 PICTURE = [f"double.{number}" for number in range(3)] + [f"single.{number}" for number in range(5)]
 BLOCK = ["single.0"]
@@ -190,12 +195,13 @@ BLOCK = ["single.0"]
 DIALS = {
     "the word": lambda bench, slider, attribute: the_word(bench, attribute),
     "LoRA slider": lora,
-    "pairs, a block in the middle": as_the_node_finds_it,
-    "the same, norms kept": lambda *given: patched(*given, BLOCK, turned),
-    "the same, token means": lambda *given: part(*given, BLOCK, "channel mean"),
+    "pairs, the block": as_the_node_finds_it,
+    "learnt from words, the block": learnt,
+    "pairs, the block, norms kept": lambda *given: patched(*given, BLOCK, turned),
+    "pairs, the block, token means": lambda *given: part(*given, BLOCK, "channel mean"),
     "pairs, every block": lambda *given: part(*given, PICTURE),
     "pairs, the text": lambda *given: part(*given, TEXT),
-    "the same, up to a prompt's end": lambda *given: patched(*given, TEXT, to_what_is_said(given[0])),
+    "pairs, the text up to a prompt's end": lambda *given: patched(*given, TEXT, to_what_is_said(given[0])),
     "pairs, the block and the text": lambda *given: part(*given, BLOCK + TEXT),
     "random, the block": lambda *given: part(*given, BLOCK, made=as_large),
 }
