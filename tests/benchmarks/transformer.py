@@ -12,13 +12,13 @@ import lora_slider
 import pytest
 import torch
 from dials import FOUND_AT, FOUND_IN, SCENES, WORDS, Bench, Dial, settle, the_word, with_word
-from peers import as_large
+from peers import as_large, scored
 from prompted import measure_pictures, measure_words, prompts, shares_of
 from prompted_model import BATCH, ROOT, PromptedModel
 from results import remember
 from safetensors.torch import save as serialised
 from torch import Tensor
-from transformer_page import BLOCKS, METHODS, keep
+from transformer_page import METHODS, keep
 
 FOLDER = ROOT / "demo" / "transformer"
 END = 49407
@@ -188,6 +188,12 @@ def learnt(bench: Bench, slider, attribute: str) -> Dial:
     return bench.injected(attribute, found, (0.5, 1, 2, 3), seconds)
 
 
+def scored_there(bench: Bench, slider, attribute: str) -> Dial:
+    """Find Direction (Scores) by regression, the nine other attributes held."""
+    found, seconds = scored(bench, attribute)
+    return bench.injected(attribute, found, (0.5, 1, 2, 3, 4), seconds)
+
+
 TEXT = [f"double.{number}.text" for number in range(3)]
 PICTURE = [f"double.{number}" for number in range(3)] + [f"single.{number}" for number in range(5)]
 BLOCK = ["single.0"]
@@ -197,6 +203,7 @@ DIALS = {
     "LoRA slider": lora,
     "pairs, the block": as_the_node_finds_it,
     "learnt from words, the block": learnt,
+    "scores, the block": scored_there,
     "pairs, the block, norms kept": lambda *given: patched(*given, BLOCK, turned),
     "pairs, the block, token means": lambda *given: part(*given, BLOCK, "channel mean"),
     "pairs, every block": lambda *given: part(*given, PICTURE),
@@ -211,9 +218,3 @@ DIALS = {
 @pytest.mark.parametrize("name", DIALS)
 def test_what_moves_an_attribute(bench, slider, attribute, name):
     settle(bench, METHODS, attribute, name, DIALS[name](bench, slider, attribute), keep)
-
-
-@pytest.mark.parametrize("attribute", WORDS)
-@pytest.mark.parametrize("site", PICTURE + TEXT)
-def test_what_a_block_moves(bench, slider, attribute, site):
-    settle(bench, BLOCKS, attribute, site, part(bench, slider, attribute, [site]), keep)

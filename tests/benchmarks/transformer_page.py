@@ -1,11 +1,11 @@
-"""docs/transformers.md: its words from docs/transformers.head.md, its tables from docs/transformers.json."""
+"""docs/transformers.md: its words from docs/transformers.head.md, its table from docs/transformers.json."""
 
 import json
 
 from prompted_page import DOCS, dials
 from results import remember
 
-METHODS, BLOCKS = "methods ", "blocks "
+METHODS = "methods "
 
 
 def keep(part: str, result: dict) -> None:
@@ -17,5 +17,5 @@ def keep(part: str, result: dict) -> None:
 def write_page() -> None:
     results = json.loads((DOCS / "transformers.json").read_text(encoding="utf-8"))
     text = (DOCS / "transformers.head.md").read_text(encoding="utf-8")
-    text = text.replace("<!-- methods -->", dials(results, METHODS, cost=True))
-    (DOCS / "transformers.md").write_text(text.replace("<!-- blocks -->", dials(results, BLOCKS)), encoding="utf-8")
+    table = dials(results, METHODS, cost=True)
+    (DOCS / "transformers.md").write_text(text.replace("<!-- methods -->", table), encoding="utf-8")
