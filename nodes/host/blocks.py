@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .site_call import SiteCall, SitePatch
+from .site_call import SiteCall, SitePatch, is_of_text
 from .transformers import grid_of, transformer_of
 
 SitePatches = Sequence[tuple[str, SitePatch]]
@@ -65,7 +65,7 @@ class _Call:
     def streams(self, out: dict, start: int, options: dict, patches: SitePatches) -> dict:
         """`out` of a block with its "img" and "txt" patched."""
         for site, patch in patches:
-            if site.endswith(".text"):
+            if is_of_text(site):
                 out = {**out, "txt": self.text(out["txt"], options, site, patch)}
             else:
                 out = {**out, "img": self.picture(out["img"], start, options, site, patch)}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from ...directions import MIDDLE, Direction, percent
+from ...directions import MIDDLE, Direction
 from .branches import Branch
 
 ApplyTo = Literal["both", "positive", "negative"]
@@ -63,7 +63,7 @@ class Injection:
     mask: Tensor | None = None
     """`(m, height, width)` float32 in 0..1 on the CPU, m being 1 or the batch."""
     curve: Callable[[float], float] | None = None
-    """What the strengths are multiplied with, by how much of the sampling is done: 0 pure noise, 1 the picture."""
+    """What the strengths are multiplied with, by the timestep."""
 
     def added(self, at: Layout, site: str, timestep: float) -> Tensor:
         """What it adds to h there: `(n or 1, b or 1, c, h, w)` float32 on the CPU, for n prompts and b samples."""
@@ -77,7 +77,7 @@ class Injection:
         delta = fit_to(delta, (at.height, at.width), fit, self.direction.name)
         if self.mask is not None:
             delta = delta * adaptive_avg_pool2d(self.mask.unsqueeze(1), (at.height, at.width))
-        factor = self.curve(percent(timestep)) if self.curve else 1.0
+        factor = self.curve(timestep) if self.curve else 1.0
         delta = factor * torch.tensor(self.strengths).reshape(-1, 1, 1, 1) * delta
         if len(delta) not in (1, at.samples):
             raise ValueError(

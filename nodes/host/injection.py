@@ -9,13 +9,13 @@ from torch import Tensor
 
 from ...directions import Direction
 from .branches import Branch, branches_of
-from .clock import clock_of
+from .clock import clock_of, percent_of
 from .edited_sampling import SAMPLING, Sampling, look_ahead, look_ahead_in_blocks
 from .edits import ApplyTo, Fit, Injection, Layout, Substitution, Window, replaced
 from .moments import Moment
 from .patching import patched, patches_of
 from .prepared import plus, total
-from .site_call import SiteCall, SitePatch
+from .site_call import SiteCall, SitePatch, is_of_text
 from .sites import is_unet, require_fit
 
 
@@ -71,7 +71,10 @@ def inject(
     mask: Tensor | None = None,
     curve: Callable[[float], float] | None = None,
 ):
-    """A clone of `model` that adds `direction` to h while it samples; unpatched where that would change nothing."""
+    """A clone of `model` that adds `direction` to h while it samples; unpatched where that would change nothing.
+
+    `curve` is what the strengths are multiplied with, by how much of the sampling is done: 0 pure noise, 1 the picture.
+    """
     require_fit(model, direction)
     if not any(strengths) or start_percent >= end_percent:
         return model.clone()
@@ -79,13 +82,18 @@ def inject(
         _require_maps(direction)
         mask = mask.reshape(-1, *mask.shape[-2:]).float().cpu()
     window = _window(model, start_percent, end_percent)
-    edit = Addition((Injection(direction, tuple(strengths), window, apply_to, fit, mask, curve),))
+    factor = curve and _by_timestep(curve, percent_of(model.get_model_object("model_sampling")))
+    edit = Addition((Injection(direction, tuple(strengths), window, apply_to, fit, mask, factor),))
     return _edited(model, dict.fromkeys(direction.sites, edit))
+
+
+def _by_timestep(curve: Callable[[float], float], percent: Callable[[float], float]) -> Callable[[float], float]:
+    return lambda timestep: curve(percent(timestep))
 
 
 def _require_maps(direction: Direction) -> None:
     """`ValueError` for a direction at the text's tokens, which a mask can't be laid on."""
-    texts = [site for site in direction.sites if site.endswith(".text")]
+    texts = [site for site in direction.sites if is_of_text(site)]
     if texts:
         raise ValueError(
             f'A mask can\'t act on a text: got one for "{direction.name}", which is at {", ".join(texts)}. Take the '

@@ -13,7 +13,7 @@ from .branches import NAMING
 from .clock import clock_of
 from .compilation import compiled_by_blocks, uncompiled
 from .site_call import SiteCall, SitePatch
-from .sites import decoder_block, is_of_unet, is_unet, network_of
+from .sites import decoder_block, is_of_unet, is_unet, original
 
 _CALL = "hspace_call"
 
@@ -119,7 +119,7 @@ def patch_blocks(executor, x, sigma, c_concat=None, c_crossattn=None, control=No
     if at_blocks:
         timesteps = clock_of(model.model_sampling).timestep(sigma).float()
         patches = [each for at in at_blocks for each in at.patches.items()]
-        options = with_blocks_patched(options, network_of(model), x, timesteps, patches)
+        options = with_blocks_patched(options, original(model.diffusion_model), x, timesteps, patches)
     return executor(x, sigma, c_concat, c_crossattn, control, options, **kwargs)
 
 

@@ -12,7 +12,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from ...directions import MIDDLE
 from .branches import Branch, branches_of, chunk_of_branch
 from .patching import patched
-from .site_call import SiteCall
+from .site_call import SiteCall, is_of_text
 from .sites import is_of_unet, require_sites
 from .transfers import Readback
 
@@ -33,7 +33,7 @@ def maps(call: SiteCall) -> Tensor:
 
     Of a clip the mean of each frame, of a text the mean of its tokens, whose number is the prompt's.
     """
-    if call.is_text:
+    if is_of_text(call.site):
         return call.h.mean((2, 3), keepdim=True)
     if call.is_clip:
         return call.h.mean(3, keepdim=True)

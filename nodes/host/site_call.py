@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 
+def is_of_text(site: str) -> bool:
+    """Then h is a row of tokens: the site is what a transformer's block makes of the text."""
+    return site.endswith(".text")
+
+
 @dataclass(frozen=True, eq=False)
 class SiteCall:
     """One evaluation of the model, as it passes a site."""
@@ -24,11 +29,6 @@ class SiteCall:
     def is_clip(self) -> bool:
         """Then h is a map of its frames by their places."""
         return self.x.ndim == 5 and self.x.shape[2] > 1
-
-    @property
-    def is_text(self) -> bool:
-        """Then h is a row of its tokens."""
-        return self.site.endswith(".text")
 
     @property
     def timestep(self) -> float:

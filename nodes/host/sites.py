@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel, Upsample
 
 from ...directions import MIDDLE, Direction, brief
+from .site_call import is_of_text
 from .transformers import FAMILIES, block_sites, transformer_of
 
 _OUTPUT = re.compile(r"output\.(\d+)")
@@ -146,18 +147,17 @@ def require_fit(model, direction: Direction) -> None:
     require_sites(model, direction.sites, f'"{direction.name}"')
 
 
-def network_of(model):
-    """The network of a `comfy.model_base.BaseModel`, past torch.compile."""
-    return getattr(model.diffusion_model, "_orig_mod", model.diffusion_model)
+def original(network):
+    """What torch.compile was given, or `network` as it is."""
+    return getattr(network, "_orig_mod", network)
 
 
 def _unet(model):
-    unet = model.get_model_object("diffusion_model")
-    return getattr(unet, "_orig_mod", unet)
+    return original(model.get_model_object("diffusion_model"))
 
 
 def _picture_blocks(transformer) -> list[str]:
-    return [site for site in block_sites(transformer) if not site.endswith(".text")]
+    return [site for site in block_sites(transformer) if not is_of_text(site)]
 
 
 def _middle_block(unet):

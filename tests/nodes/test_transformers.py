@@ -237,6 +237,15 @@ def sigma_percent(model, sigma: float) -> float:
     return 1 - low
 
 
+def test_a_curve_is_counted_as_a_window_is(pack, host, model):
+    """By ComfyUI's percent, which a shift moves: falling to nothing at the half is the window up to there."""
+    found = direction(pack, host, model, random_deltas(host, model))
+    curve = host.inject(model, found, [1.0], curve=lambda done: float(0 <= done < 0.4))
+    window = host.inject(model, found, [1.0], end_percent=0.4)
+    assert torch.equal(sample(curve, steps=4), sample(window, steps=4))
+    assert not torch.equal(sample(window, steps=4), sample(host.inject(model, found, [1.0]), steps=4))
+
+
 def test_a_direction_of_another_kind_of_model_is_refused(pack, host, family, model):
     deltas = random_deltas(host, model)
     found = direction(pack, host, model, deltas)

@@ -89,3 +89,17 @@ def test_an_edit_is_added_to_what_a_controlnet_makes_of_a_flux(pack, host, contr
     assert not torch.equal(sample(edited), core_sample(edited, "euler", sigmas(model, 2, "simple"), *prompts,
                                                        latent_of(model), 3, 2.0))  # fmt: skip
     assert not torch.equal(plain["double.1"], with_it["double.1"])
+
+
+@pytest.mark.parametrize("first", ["compile", "edit"])
+def test_a_compiled_flux_is_edited_and_left_as_it_was(pack, host, first):
+    """By torch's eager backend, which computes what the model does."""
+    from comfy_extras.nodes_torch_compile import TorchCompileModel
+
+    model = transformer("Flux")
+    found, plain = direction(pack, host, model, random_deltas(host, model)), sample(model)
+    compiled = lambda each: TorchCompileModel.execute(each, "eager").result[0]  # noqa: E731
+    edited = lambda each: host.inject(each, found, [1.0])  # noqa: E731
+    both = edited(compiled(model)) if first == "compile" else compiled(edited(model))
+    assert torch.equal(sample(both), sample(edited(model)))
+    assert torch.equal(sample(model), plain)
